@@ -1,0 +1,277 @@
+"""Settings: one frozen dataclass a stage, from which flags, TOML keys, help texts and checks all come.
+
+This module imports nothing heavy, so `--help` is quick.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MODEL_NAMES = ("lenet5", "lenet300")
+DATA_NAMES = ("mnist", "synthetic")
+METHOD_NAMES = ("l0", "magnitude", "dense")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or out of range; the message names the value, the range and the remedy."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Iterable[str] | None = None,
+    above: float | None = None,
+) -> Any:
+    """Declare a field: its default, help text and allowed range (`low` and `high` inclusive, `above` exclusive)."""
+    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": tuple(choices or ())}
+    return field(default=default, metadata=metadata)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean ...?)` for a near miss, else the list of what is known."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
+
+
+def allowed_range(metadata: Mapping[str, Any]) -> str:
+    """Describe the range of a field in words, for help texts and errors; empty if there is none."""
+    if metadata["choices"]:
+        return "one of " + ", ".join(metadata["choices"])
+    low, high, above = metadata["low"], metadata["high"], metadata["above"]
+    if above is not None:
+        return f"above {above:g}" + (f", at most {high:g}" if high is not None else "")
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else ""
+
+
+class Section:
+    """The base of all settings: checks every field against its type and range."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if dataclasses.is_dataclass(value):
+                continue
+            object.__setattr__(self, entry.name, self._checked(entry, value))
+
+    def _checked(self, entry: dataclasses.Field, value: Any) -> Any:
+        kind = type(entry.default) if entry.default is not None else float
+        if kind is float and type(value) is int:
+            value = float(value)
+        if value is None and entry.default is None:
+            return None
+        if type(value) is not kind:
+            raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
+        metadata = entry.metadata
+        out_of_range = (
+            (metadata["choices"] and value not in metadata["choices"])
+            or (metadata["low"] is not None and not value >= metadata["low"])
+            or (metadata["above"] is not None and not value > metadata["above"])
+            or (metadata["high"] is not None and not value <= metadata["high"])
+        )
+        if metadata["choices"] and out_of_range:
+            raise ConfigError(f"{entry.name} {value!r} is unknown: {suggest(value, metadata['choices'])}")
+        if out_of_range:
+            raise ConfigError(f"{entry.name} = {value} is out of range: it must be {allowed_range(metadata)}")
+        return value
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_SCHEDULES = ("constant", "step", "linear", "cosine", "one-cycle")
+_OPTIMIZERS = ("adam", "sgd")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section):
+    """The first stage: training, with whatever the method adds."""
+
+    epochs: int = setting(24, "epochs of training", 0, 100_000)
+    batch_size: int = setting(128, "examples of a mini-batch", 1, 65_536)
+    optimizer: str = setting("adam", "optimiser", choices=_OPTIMIZERS)
+    learning_rate: float = setting(1e-3, "learning rate of the weights", above=0, high=100)
+    momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
+    weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
+    schedule: str = setting("cosine", "course of all learning rates over the stage", choices=_SCHEDULES)
+
+
+@dataclass(frozen=True)
+class L0Config(Section):
+    """The gates of `--method l0`."""
+
+    l0_lambda: float = setting(12.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
+    layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2")
+    gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
+    log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 %% of them".replace("%%", "%"), -10, 10)
+    ramp_epochs: float = setting(8.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
+    gate_shape: str = setting(
+        "weight", "one gate a weight, a filter (output unit) or an input", choices=("weight", "filter", "input")
+    )
+    test_gate: str = setting(
+        "paper", "test-time gate: the paper's, or the median of the random one", choices=("paper", "median")
+    )
+
+
+@dataclass(frozen=True)
+class MagnitudeConfig(Section):
+    """The threshold of `--method magnitude`."""
+
+    criterion: str = setting(
+        "layer-std",
+        "compare |w| with its layer's standard deviation, or globally",
+        choices=("layer-std", "global"),
+    )
+    compression: float = setting(
+        100.0, "weights / kept weights, met exactly; 0: use the quality instead", 0, 1e9
+    )
+    quality: float = setting(2.0, "threshold in standard deviations, where compression is 0", 0, 1e3)
+
+
+@dataclass(frozen=True)
+class RetrainConfig(Section):
+    """The last stage: the survivors learn on under a fixed mask, with the optimiser of the training."""
+
+    epochs: int = setting(5, "epochs of retraining", 0, 100_000)
+    learning_rate: float = setting(1e-3, "learning rate", above=0, high=100)
+    weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
+    schedule: str = setting("cosine", "course of the learning rate over the stage", choices=_SCHEDULES)
+
+
+@dataclass(frozen=True)
+class RunConfig(Section):
+    """All that decides the bits of a result."""
+
+    model: str = setting("lenet5", "network", choices=MODEL_NAMES)
+    data: str = setting("mnist", "data set", choices=DATA_NAMES)
+    data_dir: str = setting("", "folder with four IDX files to use in the data set's place")
+    method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
+    seed: int = setting(0, "seed of every random draw", 0, 2**63 - 1)
+    validation: int = setting(
+        0, "training images set aside for choosing settings; accuracies are then theirs", 0, 10**9
+    )
+    shard_size: int = setting(64, "examples a thread takes at a time; decides bits, like the seed", 1, 65_536)
+    conv: str = setting("auto", "convolution algorithm", choices=("auto", "im2col", "winograd"))
+    train: TrainConfig = field(default_factory=TrainConfig)
+    l0: L0Config = field(default_factory=L0Config)
+    magnitude: MagnitudeConfig = field(default_factory=MagnitudeConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+
+    def used(self) -> dict[str, Any]:
+        """Return the settings as nested dictionaries, without the sections of other methods."""
+        settings = dataclasses.asdict(self)
+        for section in ("l0", "magnitude"):
+            if section != self.method:
+                del settings[section]
+        if self.method == "dense":
+            del settings["retrain"]
+        return settings
+
+    def digest(self) -> str:
+        """Return eight hex digits that stand for every used setting but the seed."""
+        settings = self.used()
+        del settings["seed"]
+        text = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return f"{self.model}-{self.data}-{self.method}-{self.digest()}-s{self.seed}"
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "train": TrainConfig,
+    "l0": L0Config,
+    "magnitude": MagnitudeConfig,
+    "retrain": RetrainConfig,
+}
+
+# Settings that were chosen on a validation split for one model and method; `experiments/README.md` says how.
+PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+
+# `--quick`: the whole flow in under a minute, for a first look.
+QUICK: dict[str, dict[str, Any]] = {}
+
+
+def parse_layer_factors(text: str) -> dict[str, float]:
+    """Read `conv1=0.5,fc1=2`; ConfigError says what is wrong."""
+    factors = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        try:
+            factors[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not factors[name.strip()] >= 0:
+            raise ConfigError(f"layer_lambda {part!r} is not NAME=FACTOR with a factor of at least 0")
+    return factors
+
+
+def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
+    """Put a configuration together: defaults, then the preset of model and method, then `settings`.
+
+    Parameters
+    ----------
+    settings : top-level fields, and sections as nested mappings; what is not named keeps its default.
+    quick : whether the preset of `--quick` stands between.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the nearest is named) or a value is out of range.
+    """
+    top = {f.name for f in dataclasses.fields(RunConfig)} - SECTIONS.keys()
+    check_keys(settings, top | SECTIONS.keys(), "setting")
+    model = settings.get("model", RunConfig.model)
+    method = settings.get("method", RunConfig.method)
+    layers = [PRESETS.get((model, method), {}), QUICK if quick else {}, settings]
+    sections = {}
+    for name, section in SECTIONS.items():
+        fields = {f.name for f in dataclasses.fields(section)}
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            values = layer.get(name, {})
+            if not isinstance(values, Mapping):
+                raise ConfigError(f"[{name}] must be a section of settings, not {values!r}")
+            check_keys(values, fields, f"setting of [{name}]")
+            merged.update(values)
+        sections[name] = section(**merged)
+    config = RunConfig(**{key: settings[key] for key in top & settings.keys()}, **sections)
+    parse_layer_factors(config.l0.layer_lambda)
+    return config
+
+
+def check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Raise ConfigError for the first key that is not known."""
+    known = set(known)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{key!r} is no {what}: {suggest(key, sorted(known))}")
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file; ConfigError names the file and the place of an error."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def write_toml(settings: Mapping[str, Any]) -> str:
+    """Write settings (scalars, then sections of scalars) as TOML that `read_toml` reads back equal."""
+    scalars = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
+    for name, section in settings.items():
+        if isinstance(section, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,120 @@
+"""The convolution layer, which chooses between two algorithms for one function."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from npl0.nn.layers import Layer, Pass, Shape, he_normal
+from npl0.ops import conv, winograd
+from npl0.parameter import Parameter
+
+Algorithm = Literal["auto", "im2col", "winograd"]
+
+
+class Conv2d(Layer):
+    """A convolution with a square kernel on `(in_channels, H, W, N)`.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size : positive; the weight is (out, in, kernel_size, kernel_size).
+    stride, padding : in pixels.
+    algorithm : `im2col`, `winograd`, or `auto`, which decides by the shapes (`winograd_tile`).
+    """
+
+    kind = "conv"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        algorithm: Algorithm = "auto",
+    ) -> None:
+        if min(in_channels, out_channels, kernel_size, stride) < 1 or padding < 0:
+            raise ValueError(
+                "Conv2d needs positive channels, kernel_size and stride and padding >= 0, not "
+                f"{in_channels}, {out_channels}, {kernel_size}, {stride}, {padding}"
+            )
+        self.stride, self.padding, self.algorithm = stride, padding, algorithm
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = Parameter(np.zeros(shape, np.float32), "weight")
+        self.bias = Parameter(np.zeros(out_channels, np.float32), "bias")
+        self.tile = 0
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self.weight, self.bias
+
+    def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
+        shape = self.weight.value.shape
+        self.weight.value = he_normal(shape, int(np.prod(shape[1:])), generator, dtype)
+        self.bias.value = np.zeros(shape[0], dtype)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        out_channels, in_channels, kernel_size, _ = self.weight.value.shape
+        fits = len(shape) == 3 and shape[0] == in_channels and min(shape[1:]) + 2 * self.padding >= kernel_size
+        self.check(fits, shape, f"({in_channels}, height, width) that hold a {kernel_size} x {kernel_size} kernel")
+        sides = [conv.out_size(side, kernel_size, self.stride, self.padding) for side in shape[1:]]
+        self.tile = self.winograd_tile(sides)
+        return out_channels, *sides
+
+    def winograd_tile(self, out_sides: list[int]) -> int:
+        """Return m of the F(m x m, r x r) to use, 0 for im2col.
+
+        The measured rule (`experiments/bench_conv.py`): with 8 input channels or more the saved multiplications pay for
+        the transforms; with few, the transforms cost more than the product.
+        """
+        _, in_channels, kernel_size, _ = self.weight.value.shape
+        fitting = [
+            m
+            for m in (4, 2)
+            if winograd.supports(kernel_size, self.stride, m) and not any(side % m for side in out_sides)
+        ]
+        if self.algorithm == "im2col" or (self.algorithm == "auto" and in_channels < 8):
+            return 0
+        if self.algorithm == "winograd" and not fitting:
+            raise ValueError(
+                f"{self.name or self.kind} cannot use winograd: it needs stride 1 and even output sides, and has "
+                f"stride {self.stride} and {out_sides[0]} x {out_sides[1]}; use algorithm 'auto'"
+            )
+        return fitting[0] if fitting else 0
+
+    def macs(self, shape: Shape) -> int:
+        _, *sides = self.output_shape(shape)
+        return self.weight.size * sides[0] * sides[1]
+
+    def prepare(self) -> Any:
+        return winograd.transform_weight(self.weight.value, self.tile) if self.tile else None
+
+    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+        weight, bias = self.weight.value, self.bias.value
+        if self.tile:
+            kernel_size = weight.shape[2]
+            u = run.prepared
+            y, v = winograd.conv2d_forward(x, u, bias, self.tile, kernel_size, self.padding, run.new)
+            return y, (v, x.shape)
+        y, cols = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, run.new)
+        return y, (cols, x.shape)
+
+    def backward(self, grad_y, cache, run, need_grad_x=True):
+        columns, x_shape = cache
+        weight = self.weight.value
+        if self.tile:
+            grad_x, *grads = winograd.conv2d_backward(
+                grad_y,
+                columns,
+                run.prepared,
+                self.tile,
+                weight.shape[2],
+                x_shape,
+                self.padding,
+                need_grad_x,
+                run.new,
+            )
+        else:
+            grad_x, *grads = conv.conv2d_backward(
+                grad_y, columns, weight, x_shape, self.stride, self.padding, need_grad_x, run.new
+            )
+        return grad_x, tuple(grads)

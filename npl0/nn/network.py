@@ -1,0 +1,268 @@
+"""A network: layers in a row, trained and evaluated in shards."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from npl0 import rng
+from npl0.nn.layers import Layer, Pass, Shape
+from npl0.ops.loss import softmax_cross_entropy
+from npl0.parallel import Workers
+from npl0.parameter import Parameter
+
+SHARD_SIZE = 64
+
+
+class Scratch:
+    """An allocator that hands out the same memory again for the same name: page faults cost as much as arithmetic."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, np.dtype], np.ndarray] = {}
+
+    def __call__(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
+        size = math.prod(shape)
+        array = self._arrays.get((name, dtype))
+        if array is None or array.size < size:
+            array = self._arrays[name, dtype] = np.empty(size, dtype)
+        return array[:size].reshape(shape)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One row of the table of layers; shapes are those of one example."""
+
+    name: str
+    kind: str
+    output_shape: Shape
+    weights: int
+    biases: int
+    macs: int
+
+
+class Network:
+    """Layers in a row.
+
+    Parameters
+    ----------
+    layers : the layers, first to last; the last one gives the logits.
+    input_shape : the shape of one example, for instance (1, 28, 28).
+    name : a name for messages and files.
+    seed : keys the draw of the first weights.
+    dtype : float32, or float64 for gradient checks.
+    shard_size : examples of a shard; part of what decides the bits of a result, never taken from the machine.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not accept the shape the one before it gives; the message names the layer and both shapes.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Shape,
+        name: str = "network",
+        seed: int = 0,
+        dtype: np.dtype | type = np.float32,
+        shard_size: int = SHARD_SIZE,
+    ) -> None:
+        if not layers:
+            raise ValueError("a network needs at least one layer")
+        if shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, not {shard_size}")
+        self.layers, self.input_shape, self.name = list(layers), tuple(input_shape), name
+        self.dtype, self.shard_size = np.dtype(dtype), shard_size
+        self._scratch: list[list[Scratch]] = []
+        self._name_layers()
+        shape = self.input_shape
+        for i, layer in enumerate(self.layers):
+            layer.initialise(rng.generator(seed, "init", i), self.dtype)
+            for parameter in layer.parameters:
+                parameter.grad = np.zeros_like(parameter.value)
+            shape = layer.output_shape(shape)
+        self.output_shape = shape
+        trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
+        self._first_trainable = trainable[0] if trainable else len(self.layers)
+
+    def _name_layers(self) -> None:
+        counts: dict[str, int] = {}
+        for layer in self.layers:
+            counts[layer.kind] = counts.get(layer.kind, 0) + 1
+            layer.name = f"{layer.kind}{counts[layer.kind]}"
+            for attribute, value in vars(layer).items():
+                if isinstance(value, Parameter):
+                    value.name = f"{layer.name}.{attribute}"
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """All trainable arrays, first layer to last."""
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """The parameters that pruning acts on."""
+        return [parameter for parameter in self.parameters if parameter.kind == "weight"]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return every array of the model by name: parameters and buffers (not copies)."""
+        arrays = {parameter.name: parameter.value for parameter in self.parameters}
+        for layer in self.layers:
+            arrays.update({f"{layer.name}.{key}": value for key, value in layer.buffers.items()})
+        return arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Copy the arrays of `state()` into the model.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs.
+        """
+        mine = self.state()
+        if mine.keys() != arrays.keys():
+            different = sorted(mine.keys() ^ arrays.keys())
+            raise ValueError(f"these arrays do not belong to {self.name}: {', '.join(different)} do not match")
+        for name, value in mine.items():
+            if value.shape != arrays[name].shape:
+                raise ValueError(f"{name} has shape {value.shape}, the stored one {arrays[name].shape}")
+            value[...] = arrays[name]
+
+    def _shards(self, n: int) -> list[slice]:
+        return [slice(start, min(start + self.shard_size, n)) for start in range(0, n, self.shard_size)]
+
+    def _columns(self, images: np.ndarray) -> np.ndarray:
+        # The border between the field's (N, C, H, W) and the batch-last arrays inside.
+        return np.ascontiguousarray(np.moveaxis(images, 0, -1))
+
+    def _passes(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Pass]:
+        scratch = self._scratch[shard]
+        return [
+            Pass(training, scratch[i], prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
+            for i in range(len(self.layers))
+        ]
+
+    def _grow_scratch(self, shards: int) -> None:
+        while len(self._scratch) < shards:
+            self._scratch.append([Scratch() for _ in self.layers])
+
+    def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
+        """Run one shard `(features..., N)` through all layers; return the output and the caches."""
+        caches = []
+        for layer, run in zip(self.layers, passes, strict=True):
+            x, cache = layer.forward(x, run)
+            caches.append(cache)
+        return x, caches
+
+    def backward(
+        self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]
+    ) -> list[tuple[np.ndarray, ...]]:
+        """Run one shard backwards; return the gradients of the parameters layer by layer."""
+        grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
+        for i in reversed(range(self._first_trainable, len(self.layers))):
+            need_grad_x = i > self._first_trainable
+            grad_y, grads[i] = self.layers[i].backward(grad_y, caches[i], passes[i], need_grad_x)
+        return grads
+
+    def loss_and_gradients(
+        self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...] = (0,)
+    ) -> tuple[float, int]:
+        """Compute the mean cross-entropy of a mini-batch and leave its gradients in `parameter.grad`.
+
+        Parameters
+        ----------
+        images : (N, *input_shape), uint8 or float; labels : (N,) integers.
+        workers : the threads; the result does not depend on their number.
+        key : (seed, step): keys what dropout draws.
+
+        Returns
+        -------
+        loss : the mean over the N examples.
+        correct : how many were classified rightly.
+        """
+        n = len(images)
+        shards = self._shards(n)
+        self._grow_scratch(len(shards))
+        prepared = [layer.prepare() for layer in self.layers]
+
+        def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
+            part = shards[shard]
+            passes = self._passes(shard, True, prepared, key)
+            logits, caches = self.forward(self._columns(images[part]), passes)
+            loss, correct, grad = softmax_cross_entropy(logits, labels[part], n)
+            return loss, correct, caches, self.backward(grad, caches, passes)
+
+        results = workers.map(run_shard, range(len(shards)))
+        for i, layer in enumerate(self.layers):
+            layer.merge_statistics([caches[i] for _, _, caches, _ in results])
+            for j, parameter in enumerate(layer.parameters):
+                first, *others = (grads[i][j] for _, _, _, grads in results)
+                if others:
+                    np.add(first, others[0], out=parameter.grad)
+                else:
+                    parameter.grad[...] = first
+                for other in others[1:]:
+                    parameter.grad += other
+        return sum(loss for loss, *_ in results), sum(correct for _, correct, *_ in results)
+
+    def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:
+        """Return the logits of images, shape (N, classes).
+
+        Raises
+        ------
+        ValueError
+            If the images do not have the network's input shape or are not finite numbers.
+        """
+        self.check_images(images)
+        if workers is None:
+            with Workers(1) as own:
+                return self.predict(images, own)
+        shards = self._shards(len(images))
+        self._grow_scratch(workers.threads)
+        prepared = [layer.prepare() for layer in self.layers]
+        logits = np.empty((len(images), *self.output_shape), self.dtype)
+
+        def run_lane(lane: int) -> None:
+            # Each lane has its own scratch and walks its own shards; the logits are copied out of the scratch.
+            for part in shards[lane :: workers.threads]:
+                passes = self._passes(lane, False, prepared, ())
+                logits[part] = np.moveaxis(self.forward(self._columns(images[part]), passes)[0], -1, 0)
+
+        workers.map(run_lane, range(workers.threads))
+        return logits
+
+    def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the name and output (features..., N) of every layer, for at most one shard of images."""
+        x = self._columns(images[: self.shard_size])
+        for layer in self.layers:
+            x, _ = layer.forward(x, Pass(prepared=layer.prepare()))
+            yield layer.name, x
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Raise ValueError unless images are finite numbers of shape (N, *input_shape)."""
+        if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
+            raise ValueError(
+                f"images must be a NumPy array of numbers, not {getattr(images, 'dtype', type(images).__name__)}"
+            )
+        if images.shape[1:] != self.input_shape:
+            raise ValueError(f"images must have shape (N, {str(self.input_shape)[1:-1]}), not {images.shape}")
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            raise ValueError("images contain NaN or infinity; replace them before calling")
+
+    def summary(self) -> Iterator[LayerSummary]:
+        """Yield one row a layer."""
+        shape = self.input_shape
+        for layer in self.layers:
+            sizes = [(p.kind == "weight", p.size) for p in layer.parameters]
+            macs = layer.macs(shape)
+            shape = layer.output_shape(shape)
+            yield LayerSummary(
+                layer.name,
+                layer.kind,
+                shape,
+                sum(size for is_weight, size in sizes if is_weight),
+                sum(size for is_weight, size in sizes if not is_weight),
+                macs,
+            )

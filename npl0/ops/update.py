@@ -1,0 +1,52 @@
+"""The optimisers' updates of one array, in place: SGD with momentum and Adam, each beside its NumPy reference."""
+
+import numpy as np
+
+from npl0.ops.kernel import kernel
+
+
+@kernel
+def sgd_kernel(value, grad, velocity, learning_rate, momentum, weight_decay, nesterov):
+    """Do what `sgd_reference` does, in one pass over memory."""
+    for i in range(value.size):
+        g = grad[i] + weight_decay * value[i]
+        velocity[i] = momentum * velocity[i] + g
+        step = g + momentum * velocity[i] if nesterov else velocity[i]
+        value[i] -= learning_rate * step
+
+
+@kernel
+def adam_kernel(value, grad, m, v, step_size, beta1, beta2, epsilon, correction, weight_decay):
+    """Do what `adam_reference` does, in one pass over memory."""
+    one = np.float32(1)
+    for i in range(value.size):
+        g = grad[i] + weight_decay * value[i]
+        m[i] = beta1 * m[i] + (one - beta1) * g
+        v[i] = beta2 * v[i] + (one - beta2) * g * g
+        value[i] -= step_size * m[i] / (np.sqrt(v[i] * correction) + epsilon)
+
+
+def sgd_reference(value, grad, velocity, learning_rate, momentum, weight_decay, nesterov) -> None:
+    """Update by SGD with (Nesterov) momentum, the form of Sutskever et al. 2013 that PyTorch uses.
+
+    g = grad + weight_decay value;  velocity = momentum velocity + g;
+    value -= learning_rate velocity,  or with Nesterov  value -= learning_rate (g + momentum velocity).
+    All arrays are flat and of one float dtype.
+    """
+    g = grad + weight_decay * value
+    velocity[...] = momentum * velocity + g
+    value -= learning_rate * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam_reference(value, grad, m, v, step_size, beta1, beta2, epsilon, correction, weight_decay) -> None:
+    """Update by Adam (Kingma & Ba 2015, algorithm 1).
+
+    g = grad + weight_decay value;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;
+    value -= step_size m / (sqrt(v correction) + epsilon),  with step t folded into two numbers:
+    step_size = learning_rate / (1 - beta1^t),  correction = 1 / (1 - beta2^t).
+    All arrays are flat and of one float dtype.
+    """
+    g = grad + weight_decay * value
+    m[...] = beta1 * m + (1 - beta1) * g
+    v[...] = beta2 * v + (1 - beta2) * g * g
+    value -= step_size * m / (np.sqrt(v * correction) + epsilon)

@@ -1,0 +1,178 @@
+"""Optimisers over groups of parameters, and learning-rate schedules."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from npl0.ops.update import adam_kernel, sgd_kernel
+from npl0.parallel import Workers
+from npl0.parameter import Parameter
+
+# Elements that one task of a thread updates: long enough to hide the call, short enough to share evenly.
+BLOCK = 65536
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters that share their settings.
+
+    Attributes
+    ----------
+    parameters : the arrays.
+    learning_rate : before the schedule's factor.
+    weight_decay : L2 strength, added to the gradient as `weight_decay * value`.
+    """
+
+    parameters: list[Parameter]
+    learning_rate: float
+    weight_decay: float = 0.0
+
+
+@dataclass
+class Optimizer:
+    """The base class: it walks over groups, parameters and blocks; `update` does one block."""
+
+    groups: list[ParameterGroup]
+    steps: int = field(default=0, init=False)
+    slot_names: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        names = [parameter.name for group in self.groups for parameter in group.parameters]
+        if len(set(names)) != len(names):
+            raise ValueError("every parameter must have a name of its own and stand in one group only")
+        self.slots = {
+            parameter.name: tuple(np.zeros_like(parameter.value) for _ in self.slot_names)
+            for group in self.groups
+            for parameter in group.parameters
+        }
+
+    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
+        """Update one flat block in place."""
+        raise NotImplementedError
+
+    def step(self, workers: Workers, factor: float = 1.0) -> None:
+        """Move every parameter by its `grad`; `factor` multiplies all learning rates."""
+        self.steps += 1
+        tasks = []
+        for group in self.groups:
+            for parameter in group.parameters:
+                arrays = (parameter.value, parameter.grad, *self.slots[parameter.name])
+                flat = [array.reshape(-1) for array in arrays]
+                for start in range(0, parameter.size, BLOCK):
+                    tasks.append((group, [array[start : start + BLOCK] for array in flat]))
+
+        def run(task: tuple[ParameterGroup, list[np.ndarray]]) -> None:
+            group, arrays = task
+            self.update(group, group.learning_rate * factor, *arrays)
+
+        workers.map(run, tasks)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that a resumed run needs, by name (not copies)."""
+        arrays = {"steps": np.array(self.steps)}
+        for name, slots in self.slots.items():
+            arrays.update({f"{name}.{slot}": array for slot, array in zip(self.slot_names, slots, strict=True)})
+        return arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `state` returned; KeyError or ValueError if it is another optimiser's."""
+        self.steps = int(arrays["steps"])
+        for name, slots in self.slots.items():
+            for slot, array in zip(self.slot_names, slots, strict=True):
+                array[...] = arrays[f"{name}.{slot}"]
+
+
+@dataclass
+class SGD(Optimizer):
+    """SGD with momentum (`npl0.ops.update.sgd_reference`)."""
+
+    momentum: float = 0.9
+    nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        self.slot_names = ("velocity",)
+        super().__post_init__()
+
+    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
+        number = value.dtype.type
+        sgd_kernel(
+            value, grad, *slots, number(rate), number(self.momentum), number(group.weight_decay), self.nesterov
+        )
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam (`npl0.ops.update.adam_reference`)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.slot_names = ("m", "v")
+        super().__post_init__()
+
+    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
+        number = value.dtype.type
+        adam_kernel(
+            value,
+            grad,
+            *slots,
+            number(rate / (1 - self.beta1**self.steps)),
+            number(self.beta1),
+            number(self.beta2),
+            number(self.epsilon),
+            number(1 / (1 - self.beta2**self.steps)),
+            number(group.weight_decay),
+        )
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+
+
+def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0.9) -> Optimizer:
+    """Build an optimiser by name; momentum is SGD's (Nesterov) and Adam's beta1."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer {name!r} is unknown: use one of {', '.join(OPTIMIZERS)}")
+    return Adam(groups, beta1=momentum) if name == "adam" else SGD(groups, momentum=momentum)
+
+
+# A schedule maps the progress of a stage, in [0, 1), to a factor for every learning rate.
+
+
+def constant(progress: float) -> float:
+    """Stay at 1."""
+    return 1.0
+
+
+def step_decay(progress: float, at: float = 0.7) -> float:
+    """Divide by 10 after the fraction `at` of the stage."""
+    return 1.0 if progress < at else 0.1
+
+
+def cosine(progress: float) -> float:
+    """Fall from 1 to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def linear_decay(progress: float) -> float:
+    """Fall from 1 to 0 in a straight line."""
+    return 1 - progress
+
+
+def one_cycle(progress: float, peak: float = 0.3) -> float:
+    """Rise from 1/25 to 1 until the fraction `peak`, then fall to 0, both along half a cosine (Smith & Topin 2018)."""
+    if progress < peak:
+        return 1 / 25 + (1 - 1 / 25) * (1 - cosine(progress / peak))
+    return cosine((progress - peak) / (1 - peak))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "step": step_decay,
+    "linear": linear_decay,
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+}

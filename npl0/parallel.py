@@ -1,0 +1,61 @@
+"""Threads that work on shards, with BLAS held to one thread each.
+
+Two pools on the same cores are slower than one thread, and BLAS that splits a product by the number of cores would make
+results depend on the machine; so the only parallelism is here, over work whose division is fixed by the configuration.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def available_threads() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """A context in which `map` runs on `threads` threads and BLAS runs on one.
+
+    Parameters
+    ----------
+    threads : number of threads, >= 1; results do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If threads is less than 1.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="npl0") if threads > 1 else None
+        self._blas = ThreadpoolController().limit(limits=1, user_api="blas")
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Apply function to every item and return the results in the order of the items."""
+        if self._pool is None:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
+
+    def close(self) -> None:
+        """Stop the threads and give BLAS its own back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._blas.restore_original_limits()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,333 @@
+"""The flow: train -> prune -> retrain -> measure -> record, resumable between any two steps."""
+
+import dataclasses
+import json
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npl0.checkpoint import CheckpointError, load_arrays, prefixed, save_arrays, select
+from npl0.config import ConfigError, RunConfig, parse_layer_factors
+from npl0.data import Dataset, split_validation
+from npl0.metrics import count_correct, measure_layers
+from npl0.nn.models import build_model
+from npl0.nn.network import Network
+from npl0.optim import Optimizer, build_optimizer
+from npl0.parallel import Workers
+from npl0.pruning import L0, FixedMask, Magnitude, Masks, Pruner
+from npl0.record import RunFolder, describe_data, describe_environment
+from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
+
+
+class PruningWarning(UserWarning):
+    """The pruning went wrong without failing: a layer died, or nothing was pruned."""
+
+
+# A pruner for a network: `(network, config, n_train, workers) -> Pruner`. An entry here, one in
+# `config.METHOD_NAMES` and a settings section are all that a new method needs.
+PRUNERS: dict[str, Callable[[Network, RunConfig, int, Workers], Pruner]] = {}
+
+
+def _build_l0(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+    settings = config.l0
+    steps_per_epoch = -(-n_train // config.train.batch_size)
+    try:
+        return L0(
+            network,
+            n_train,
+            workers,
+            config.seed,
+            settings.l0_lambda,
+            parse_layer_factors(settings.layer_lambda),
+            settings.gate_learning_rate,
+            settings.log_alpha_init,
+            round(settings.ramp_epochs * steps_per_epoch),
+            settings.gate_shape,
+            settings.test_gate,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _build_magnitude(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+    settings = config.magnitude
+    return Magnitude(network, settings.criterion, settings.compression or None, settings.quality)
+
+
+PRUNERS.update(
+    {"dense": lambda network, *_: Pruner(network), "l0": _build_l0, "magnitude": _build_magnitude}
+)
+
+
+@dataclasses.dataclass
+class RunState:
+    """All that a checkpoint holds besides arrays; plain JSON values."""
+
+    stage: str = "train"
+    progress: Progress = dataclasses.field(default_factory=Progress)
+    rows: list[EpochRow] = dataclasses.field(default_factory=list)
+    correct: dict[str, int] = dataclasses.field(default_factory=dict)
+    kept: dict[str, int] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    expected_l0: float | None = None
+
+
+class Run:
+    """One run of the flow.
+
+    Parameters
+    ----------
+    config : the settings.
+    dataset : the data; its image shape must be the model's.
+    folder : where everything is recorded, opened already.
+    workers : the threads.
+    observer : who looks on; told of steps and epochs after they were recorded.
+    announce : called with one line of text after each stage.
+
+    Raises
+    ------
+    ConfigError
+        If the model does not take the data's images or classes.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        folder: RunFolder,
+        workers: Workers,
+        observer: Observer | None = None,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
+        self.observer, self.announce = observer or Observer(), announce
+        self.network = build_model(
+            config.model,
+            mean=dataset.mean,
+            std=dataset.std,
+            seed=config.seed,
+            shard_size=config.shard_size,
+            conv=config.conv,
+        )
+        if dataset.image_shape != self.network.input_shape or dataset.n_classes > self.network.output_shape[0]:
+            raise ConfigError(
+                f"{config.model} takes images of shape {self.network.input_shape} in at most "
+                f"{self.network.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
+                f"{dataset.n_classes}"
+            )
+        split = split_validation(dataset, config.validation, config.seed)
+        self.train_set, self.validation = (split[0], split[1]), (split[2], split[3]) if config.validation else None
+        # Settings are chosen on the validation split; the test set is for the final figures only.
+        self.held_out = self.validation or (dataset.test_images, dataset.test_labels)
+        self.state = RunState()
+        self.pruner: Pruner
+        self.optimizer: Optimizer
+
+    # ---- the flow -------------------------------------------------------------------------------------------
+
+    def execute(self) -> dict[str, Any]:
+        """Run every stage that is still to be done, record the result and return it.
+
+        Raises
+        ------
+        StopTraining
+            If the observer asked for it; a checkpoint was written.
+        DivergedError
+            If the loss is no longer a number; the last checkpoint is untouched.
+        """
+        if self.folder.checkpoint.exists():
+            self._restore()
+        else:
+            self._begin_train()
+        if self.state.stage == "train":
+            self._train("train")
+            masks = self._prune()
+            if self.config.method != "dense":
+                self._begin_retrain(masks)
+                self.save()
+        if self.state.stage == "retrain":
+            self._train("retrain")
+        return self._record()
+
+    def _begin_train(self) -> None:
+        self.pruner = PRUNERS[self.config.method](
+            self.network, self.config, len(self.train_set[0]), self.workers
+        )
+        train = self.config.train
+        self.optimizer = self._optimizer(train.learning_rate, train.weight_decay)
+
+    def _begin_retrain(self, masks: Masks) -> None:
+        self.state.stage, self.state.progress = "retrain", Progress()
+        self.pruner = FixedMask(self.network, masks)
+        retrain = self.config.retrain
+        self.optimizer = self._optimizer(retrain.learning_rate, retrain.weight_decay)
+
+    def _optimizer(self, learning_rate: float, weight_decay: float) -> Optimizer:
+        train = self.config.train
+        return build_optimizer(train.optimizer, self.pruner.groups(learning_rate, weight_decay), train.momentum)
+
+    def _train(self, name: str) -> None:
+        settings = self.config.train if name == "train" else self.config.retrain
+        stage = Stage(name, settings.epochs, self.config.train.batch_size, settings.schedule, self.config.seed)
+        try:
+            train_stage(
+                stage,
+                self.network,
+                self.pruner,
+                self.optimizer,
+                *self.train_set,
+                self.workers,
+                self.state.progress,
+                _Recorder(self),
+                self.validation,
+            )
+        except StopTraining:
+            self.save()
+            raise
+        self.pruner.write_test_weights()
+        self.state.seconds[name] = self.state.progress.seconds
+        self._test("trained" if name == "train" else "retrained", f"{name}: {settings.epochs} epochs")
+
+    def _prune(self) -> Masks:
+        began = time.perf_counter()
+        self.state.expected_l0 = self.pruner.expected_l0()
+        masks = self.pruner.finalise()
+        self.state.seconds["prune"] = time.perf_counter() - began
+        self._warn_of_bad_pruning(masks)
+        if self.config.method != "dense":
+            self._test("pruned", "prune")
+        return masks
+
+    def _test(self, point: str, what: str) -> None:
+        correct = count_correct(self.network, *self.held_out, self.workers)
+        layers = measure_layers(self.network)
+        kept, size = sum(row.nnz for row in layers), sum(row.size for row in layers)
+        self.state.correct[point], self.state.kept[point] = correct, kept
+        total = len(self.held_out[1])
+        where = "validation" if self.validation else "test"
+        self.announce(
+            f"{what}: {where} accuracy {100 * correct / total:.2f} %, {kept:,} of {size:,} weights "
+            f"({size / max(kept, 1):.1f}x)"
+        )
+
+    def _warn_of_bad_pruning(self, masks: Masks) -> None:
+        if self.config.method == "dense":
+            return
+        remedy = {
+            "l0": ("lower l0_lambda, or this layer's with layer_lambda", "raise l0_lambda or train longer"),
+            "magnitude": ("lower the compression, or use criterion layer-std", "raise the compression or quality"),
+        }[self.config.method]
+        for name, mask in masks.items():
+            if not mask.any():
+                message = f"layer {name.split('.')[0]} died: none of its {mask.size:,} weights is left; {remedy[0]}"
+                warnings.warn(message, PruningWarning, stacklevel=2)
+            elif mask.sum() > 0.99 * mask.size and mask.size > 1000:
+                message = (
+                    f"layer {name.split('.')[0]} was hardly pruned: {mask.sum():,} of {mask.size:,} weights are left; "
+                    f"{remedy[1]}"
+                )
+                warnings.warn(message, PruningWarning, stacklevel=2)
+
+    # ---- checkpoints ----------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the checkpoint: with the configuration, it is all that the rest of the run depends on."""
+        header = {
+            "kind": "checkpoint",
+            "settings": self.config.used(),
+            "fingerprint": self.dataset.fingerprint,
+            "state": dataclasses.asdict(self.state),
+        }
+        masks = self.pruner.masks() if self.state.stage == "retrain" else {}
+        arrays = {
+            **prefixed(self.network.state(), "network."),
+            **prefixed(self.pruner.state(), "pruner."),
+            **prefixed(self.optimizer.state(), "optimizer."),
+            **prefixed(masks, "mask."),
+        }
+        save_arrays(self.folder.checkpoint, header, arrays)
+
+    def _restore(self) -> None:
+        path = self.folder.checkpoint
+        header, arrays = load_arrays(path)
+        # Through JSON, so that both sides have JSON's types.
+        if header.get("kind") != "checkpoint" or header.get("settings") != json.loads(json.dumps(self.config.used())):
+            raise CheckpointError(f"{path} belongs to a run with other settings; repeat with --force")
+        if header["fingerprint"] != self.dataset.fingerprint:
+            raise CheckpointError(f"{path} was made with other data; use the same data, or repeat with --force")
+        try:
+            state = RunState(**header["state"])
+            state.progress = Progress(**state.progress)
+            state.rows = [EpochRow(**row) for row in state.rows]
+            self.network.load_state(select(arrays, "network."))
+            if state.stage == "train":
+                self._begin_train()
+            else:
+                self._begin_retrain(select(arrays, "mask."))
+            self.state = state
+            self.pruner.load_state(select(arrays, "pruner."))
+            self.optimizer.load_state(select(arrays, "optimizer."))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} does not fit this run ({error}); repeat with --force") from error
+
+    # ---- the result -----------------------------------------------------------------------------------------
+
+    def _record(self) -> dict[str, Any]:
+        config, state = self.config, self.state
+        layers = measure_layers(self.network)
+        others = [p.value for p in self.network.parameters if p.kind != "weight"]
+        size, nnz = sum(row.size for row in layers), sum(row.nnz for row in layers)
+        total = len(self.held_out[1])
+        points, kept = dict(state.correct), dict(state.kept)
+        for values in (points, kept):
+            values.setdefault("pruned", values["trained"])
+            values.setdefault("retrained", values["pruned"])
+        result = {
+            "model": config.model,
+            "data": describe_data(self.dataset),
+            "method": config.method,
+            "seed": config.seed,
+            "measured_on": "validation" if self.validation else "test",
+            "total": total,
+            "accuracy": {point: correct / total for point, correct in points.items()},
+            "correct": points,
+            "weights_kept": kept,
+            "size": {"weights": size, "biases": sum(value.size for value in others)},
+            "nnz": {"weights": nnz, "biases": sum(int(np.count_nonzero(value)) for value in others)},
+            "compression_ratio": size / max(nnz, 1),
+            "expected_l0": state.expected_l0,
+            "epochs": {
+                "train": config.train.epochs,
+                "retrain": config.retrain.epochs if config.method != "dense" else 0,
+            },
+            "seconds": {"train": 0.0, "prune": 0.0, "retrain": 0.0, **state.seconds},
+            "layers": [dataclasses.asdict(row) for row in layers],
+            "test_gate": config.l0.test_gate if config.method == "l0" else None,
+            "config": config.used(),
+        }
+        self.folder.write_log(state.rows)
+        self.folder.write_layers(layers)
+        self.folder.write_model(self.network, self.dataset)
+        self.folder.write_json("environment.json", describe_environment(self.workers.threads, self.dataset))
+        self.folder.write_json("result.json", result)
+        self.folder.checkpoint.unlink(missing_ok=True)
+        return result
+
+
+class _Recorder(Observer):
+    """Records every epoch, then passes on to the observer of the run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        self.run.observer.after_step(progress, loss)
+
+    def after_epoch(self, progress: Progress, row: EpochRow) -> None:
+        self.run.state.rows.append(row)
+        self.run.save()
+        self.run.folder.write_log(self.run.state.rows)
+        self.run.observer.after_epoch(progress, row)

@@ -1,0 +1,131 @@
+"""`python -m npl0.run`: train, prune, retrain, measure, record, in one command."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from npl0.config import ConfigError, RunConfig, build_config, read_toml, write_toml
+from npl0.flags import Parser, add_config_flags, merge, settings_from
+
+DESCRIPTION = """\
+Train a network with a method that makes it sparse, prune it, retrain it briefly, measure it, and record everything in a
+run folder. No flag is needed: the default trains LeNet-5 on MNIST with L0 gates. A run that was interrupted resumes by
+itself; one that is finished shows its result."""
+
+EPILOG = """\
+Settings are taken from, later ones over earlier ones: the defaults, the preset of model and method, --quick, --config,
+flags. --dry-run prints what comes out. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."""
+
+
+def build_parser(prog: str = "python -m npl0.run") -> Parser:
+    """Return the parser of the command."""
+    parser = Parser(prog=prog, description=DESCRIPTION, epilog=EPILOG)
+    add_config_flags(parser)
+    group = parser.add_argument_group("how to run it (results do not depend on these)")
+    group.add_argument("--config", metavar="FILE", help="TOML file of settings, as written to every run folder")
+    group.add_argument("--quick", action="store_true", help="a first look: the whole flow in under a minute")
+    group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
+    group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
+    group.add_argument("--force", action="store_true", help="repeat a finished run, or one of other settings")
+    group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
+    group.add_argument("--json", action="store_true", help="print result.json on stdout and nothing else there")
+    group.add_argument("--dry-run", action="store_true", help="print the settings and the run folder, and stop")
+    return parser
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -> int:
+    """Run the command; return its exit code."""
+    parser = build_parser(prog)
+    options = parser.parse_args(arguments)
+    try:
+        config = resolve(settings_from(options), options.config, options.quick)
+        if options.threads is not None and options.threads < 1:
+            raise ConfigError(f"threads = {options.threads} is out of range: it must be at least 1")
+    except ConfigError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    if options.dry_run:
+        print(f"# run folder: {Path(options.out) / config.run_name()}\n{write_toml(config.used())}", end="")
+        return 0
+    return execute(config, options, prog)
+
+
+def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
+    """Put the configuration together from a file and flags; ConfigError if it is not sound."""
+    settings = merge(read_toml(config_file) if config_file else {}, flags)
+    if settings.get("data_dir"):
+        settings["data_dir"] = str(Path(settings["data_dir"]).resolve())
+    return build_config(settings, quick)
+
+
+def execute(config: RunConfig, options: Any, prog: str) -> int:
+    """Run a checked configuration; return the exit code."""
+    # Heavy imports come only now, so that help and usage errors are quick.
+    from npl0.checkpoint import CheckpointError
+    from npl0.data import DataError, load_dataset
+    from npl0.ops.warm_up import compile_kernels
+    from npl0.parallel import Workers, available_threads
+    from npl0.pipeline import PruningWarning, Run
+    from npl0.progress import ProgressBar, interruptible, notice_if_slow
+    from npl0.record import RunFolder, RunFolderError
+    from npl0.show import result_tables
+    from npl0.train import DivergedError, StopTraining
+
+    bar = ProgressBar(options.quiet)
+
+    def announce(line: str) -> None:
+        bar.close()
+        if not options.quiet and not options.json:
+            print(line, flush=True)
+
+    def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+        bar.write(f"warning: {message}")
+
+    folder = RunFolder(options.out, config)
+    try:
+        folder.open(options.force)
+        result = folder.finished()
+        if result is not None:
+            if not options.quiet:
+                print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
+        else:
+            dataset = load_dataset(config.data, config.data_dir or None)
+            with notice_if_slow("compiling the kernels, once on this machine (about 15 s)", 2.5, options.quiet):
+                compile_kernels()
+            with (
+                Workers(options.threads or available_threads()) as workers,
+                interruptible(bar),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("always", PruningWarning)
+                warnings.showwarning = show_warning
+                bar.run = run = Run(config, dataset, folder, workers, bar, announce)
+                if folder.checkpoint.exists() and not options.quiet:
+                    bar.write(f"resuming {folder.path}")
+                result = run.execute()
+    except ConfigError as error:
+        return _fail(bar, prog, error, 2)
+    except (DataError, RunFolderError, CheckpointError, DivergedError, OSError, MemoryError) as error:
+        return _fail(bar, prog, error, 1)
+    except StopTraining:
+        return _fail(bar, prog, f"interrupted; the same command resumes {folder.path}", 130)
+    except KeyboardInterrupt:
+        return _fail(bar, prog, f"interrupted; {folder.path} resumes from its last checkpoint", 130)
+    bar.close()
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"\n{result_tables(result)}\n\nrun folder: {folder.path}")
+    return 0
+
+
+def _fail(bar: Any, prog: str, error: object, code: int) -> int:
+    bar.close()
+    print(f"{prog}: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

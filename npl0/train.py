@@ -1,0 +1,182 @@
+"""The one training loop, for every stage of every method."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from npl0 import rng
+from npl0.metrics import count_correct, first_not_finite
+from npl0.nn.network import Network
+from npl0.optim import SCHEDULES, Optimizer
+from npl0.parallel import Workers
+from npl0.pruning.base import Pruner, density
+
+STAGES = ("train", "retrain")
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number; the message names the step and the first bad tensor."""
+
+
+class StopTraining(Exception):
+    """Raised by an observer to leave the loop between two steps; the progress then tells where."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage does: its name, length and schedule, and the seed that keys its draws."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    schedule: str
+    seed: int
+
+    @property
+    def key(self) -> int:
+        """The number that tells this stage's draws from another's."""
+        return STAGES.index(self.name)
+
+
+@dataclass
+class Progress:
+    """Where a stage stands, between two steps, and the sums of the running epoch."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    penalty_sum: float = 0.0
+    correct: int = 0
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of the log. Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving."""
+
+    stage: str
+    epoch: int
+    loss: float
+    penalty: float
+    train_accuracy: float
+    validation_accuracy: float | None
+    expected_l0: float | None
+    kept: int
+    compression_ratio: float
+    learning_rate_factor: float
+    images_per_second: float
+    seconds: float
+
+
+class Observer:
+    """Who looks on: progress bars, logs, checkpoints. The defaults do nothing."""
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """Be told of every step; may raise StopTraining."""
+
+    def after_epoch(self, progress: Progress, row: EpochRow) -> None:
+        """Be told of every epoch."""
+
+
+def train_stage(
+    stage: Stage,
+    network: Network,
+    pruner: Pruner,
+    optimizer: Optimizer,
+    images: np.ndarray,
+    labels: np.ndarray,
+    workers: Workers,
+    progress: Progress | None = None,
+    observer: Observer | None = None,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Train for the epochs of a stage, from where `progress` stands.
+
+    Parameters
+    ----------
+    stage, network, pruner, optimizer : what trains what, and how long.
+    images : (N, *input_shape), uint8 or float; labels : (N,) integers.
+    workers : the threads; the result does not depend on their number.
+    progress : updated in place between steps; a stage resumed from it, with the other objects' states, gives the same bits.
+    observer : who is told of every step and epoch.
+    validation : images and labels on which every epoch is evaluated.
+
+    Raises
+    ------
+    DivergedError
+        If the loss or a weight becomes NaN or infinite.
+    StopTraining
+        If the observer asked for it.
+    """
+    progress = progress or Progress()
+    observer = observer or Observer()
+    schedule = SCHEDULES[stage.schedule]
+    steps = math.ceil(len(images) / stage.batch_size)
+    while progress.epoch < stage.epochs:
+        order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
+        factor = 1.0
+        while progress.batch < steps:
+            began = time.perf_counter()
+            step = progress.epoch * steps + progress.batch
+            picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
+            batch = images[picked]
+            factor = schedule(step / (stage.epochs * steps))
+            pruner.write_weights(step)
+            loss, correct = network.loss_and_gradients(
+                batch, labels[picked], workers, (stage.seed, stage.key, step)
+            )
+            if not math.isfinite(loss):
+                raise _diverged(stage, network, batch, step, progress, loss)
+            penalty = pruner.read_gradients()
+            optimizer.step(workers, factor)
+            pruner.after_step(step)
+            progress.batch += 1
+            progress.loss_sum += loss * len(picked)
+            progress.penalty_sum += penalty
+            progress.correct += correct
+            progress.epoch_seconds += time.perf_counter() - began
+            observer.after_step(progress, loss)
+        row = _finish_epoch(stage, network, pruner, batch_count=steps, progress=progress, factor=factor,
+                            n=len(images), validation=validation, workers=workers)
+        observer.after_epoch(progress, row)
+
+
+def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, validation, workers) -> EpochRow:
+    pruner.write_test_weights()
+    for parameter in network.parameters:
+        if not np.isfinite(parameter.value).all():
+            raise DivergedError(_remedy(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
+    masks = pruner.masks()
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    progress.seconds += progress.epoch_seconds
+    row = EpochRow(
+        stage.name,
+        progress.epoch + 1,
+        progress.loss_sum / n,
+        progress.penalty_sum / batch_count,
+        progress.correct / n,
+        count_correct(network, *validation, workers) / len(validation[1]) if validation else None,
+        pruner.expected_l0(),
+        kept,
+        1 / density(masks) if kept else math.inf,
+        factor,
+        n / max(progress.epoch_seconds, 1e-9),
+        progress.epoch_seconds,
+    )
+    progress.epoch, progress.batch = progress.epoch + 1, 0
+    progress.loss_sum = progress.penalty_sum = progress.epoch_seconds = 0.0
+    progress.correct = 0
+    return row
+
+
+def _diverged(stage, network, batch, step, progress, loss) -> DivergedError:
+    place = f"at step {step} (epoch {progress.epoch + 1}) the loss became {loss}"
+    return DivergedError(_remedy(stage, f"{place}; the first tensor that is not finite is {first_not_finite(network, batch)}"))
+
+
+def _remedy(stage: Stage, what: str) -> str:
+    return f"{what}. Lower the learning rate of the {stage.name} stage, or check the data"

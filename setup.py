@@ -1,0 +1,33 @@
+"""Packaging of npl0: `pip install -e .` or `pip install .`; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "npl0" / "__init__.py").read_text(encoding="utf-8"))[1]
+
+setup(
+    name="npl0",
+    version=VERSION,
+    description="L0-regularised, fine-grained neural-network pruning on NumPy, SciPy and Numba, every backward by hand",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["npl0", "npl0.*"]),
+    package_data={"npl0": ["py.typed"], "npl0.data": ["files/*"]},
+    install_requires=["numpy>=2.0", "scipy>=1.13", "numba>=0.61", "threadpoolctl>=3.5", "tqdm>=4.66"],
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "pillow>=10"],
+        "images": ["pillow>=10"],
+    },
+    entry_points={"console_scripts": ["npl0 = npl0.__main__:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

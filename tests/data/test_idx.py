@@ -1,0 +1,177 @@
+"""The IDX reader refuses every damaged file in words, and reads back what write_idx wrote."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from npl0.data import DataError, load_dataset
+from npl0.data.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, read_idx, write_idx
+
+IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+STREAM = struct.pack(">4B3I", 0, 0, 8, 3, 2, 3, 4) + IMAGES.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Four good files: 6 training and 3 test images of 5x4 pixels, labels 0..2."""
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 5, 4), np.uint8)
+    write_idx(tmp_path / TRAIN_IMAGES, pixels[:6])
+    write_idx(tmp_path / TRAIN_LABELS, np.array([0, 1, 2, 0, 1, 2], np.uint8))
+    write_idx(tmp_path / f"{TEST_IMAGES}.gz", pixels[6:])
+    write_idx(tmp_path / f"{TEST_LABELS}.gz", np.array([2, 1, 0], np.uint8))
+    return tmp_path
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.data())
+def test_round_trip(tmp_path_factory, data):
+    array = data.draw(arrays(np.uint8, array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)))
+    path = tmp_path_factory.mktemp("idx") / data.draw(st.sampled_from(["file", "file.gz"]))
+    write_idx(path, array)
+    back = read_idx(path, array.ndim)
+    assert back.dtype == np.uint8 and back.shape == array.shape and back.tobytes() == array.tobytes()
+
+
+def test_format_is_the_documented_one(tmp_path):
+    write_idx(tmp_path / "file", IMAGES)
+    assert (tmp_path / "file").read_bytes() == STREAM
+    write_idx(tmp_path / "file.gz", IMAGES)
+    packed = (tmp_path / "file.gz").read_bytes()
+    assert gzip.decompress(packed) == STREAM
+    np.testing.assert_array_equal(read_idx(packed, 3), IMAGES)
+
+
+def test_a_file_that_is_not_contiguous_in_memory_is_written_in_order(tmp_path):
+    write_idx(tmp_path / "file", IMAGES.T)
+    np.testing.assert_array_equal(read_idx(tmp_path / "file", 3), IMAGES.T)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (b"\0\0", "2 bytes, shorter than an IDX header; fetch"),
+        (b"<html>not found", "begins with 3c 68 74 6d, which is not IDX .00 00 08 03 expected.*error page"),
+        (b"\0\0\x0d\x03" + STREAM[4:], r"type byte 0x0d \(float32 values\); only 0x08 .* write_idx"),
+        (b"\0\0\x07\x03" + STREAM[4:], r"type byte 0x07 \(unknown values\)"),
+        (b"\0\0\x08\x01" + STREAM[4:], "1 dimensions where 3 are expected .* swapped"),
+        (STREAM[:10], "truncated at 10 of the 16 bytes of its header"),
+        (STREAM[:-1], r"truncated, 39 bytes where its header \(2, 3, 4\) needs 40"),
+        (STREAM + b"\0\0", r"2 trailing bytes after the 40 that its header \(2, 3, 4\) needs"),
+        (struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), "truncated, 16 bytes"),
+        (gzip.compress(STREAM)[:-9], "gzip data is cut or corrupted.*fetch the file again"),
+        (gzip.compress(STREAM)[:5], "gzip data is cut or corrupted"),
+        (gzip.compress(STREAM)[:-8] + bytes(8), "gzip data is cut or corrupted"),
+        (gzip.compress(STREAM)[:10] + b"\xff" * 20, "gzip data is cut or corrupted"),
+    ],
+)
+def test_damaged_files_are_refused(stream, message, tmp_path):
+    with pytest.raises(DataError, match="^some name: .*" + message):
+        read_idx(stream, 3, "some name")
+    (tmp_path / "file").write_bytes(stream)
+    with pytest.raises(DataError, match=r"file: .*" + message):
+        read_idx(tmp_path / "file", 3)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.binary(max_size=60))
+def test_no_bytes_give_another_exception(stream):
+    try:
+        array = read_idx(stream, 1)
+    except DataError:
+        return
+    unpacked = gzip.decompress(stream) if stream.startswith(b"\x1f\x8b") else stream
+    assert array.tobytes() == unpacked[8:]
+
+
+def test_unreadable_path(tmp_path):
+    with pytest.raises(DataError, match=r"absent: cannot be read \(No such file or directory\)"):
+        read_idx(tmp_path / "absent", 3)
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.int64), np.zeros((), np.uint8), np.zeros(2, np.float32)])
+def test_write_refuses_what_the_format_lacks(array, tmp_path):
+    with pytest.raises(DataError, match=f"cannot write {array.dtype} .* be uint8 of at least 1 dimension"):
+        write_idx(tmp_path / "file", array)
+    assert not (tmp_path / "file").exists()
+
+
+def test_directory_replaces_the_set(folder):
+    dataset = load_dataset("mnist", folder)
+    assert dataset.name == "mnist" and not dataset.canonical
+    assert dataset.image_shape == (1, 5, 4) and dataset.classes == ("0", "1", "2")
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 5, 4), np.uint8)
+    np.testing.assert_array_equal(dataset.train_images[:, 0], pixels[:6])
+    np.testing.assert_array_equal(dataset.test_images[:, 0], pixels[6:])
+    assert dataset.train_labels.tolist() == [0, 1, 2, 0, 1, 2] and dataset.test_labels.tolist() == [2, 1, 0]
+    scaled = dataset.train_images.astype(np.float64) / 255
+    np.testing.assert_allclose((dataset.mean[0], dataset.std[0]), (scaled.mean(), scaled.std()), rtol=1e-12)
+
+
+def test_spelling_with_a_dot_and_preference_for_plain_files(folder):
+    (folder / TRAIN_IMAGES).rename(folder / "train-images.idx3-ubyte")
+    (folder / f"{TEST_LABELS}.gz").rename(folder / "t10k-labels.idx1-ubyte.gz")
+    (folder / f"{TRAIN_LABELS}.gz").write_bytes(b"never read: the plain file is there")
+    dataset = load_dataset("mnist", str(folder))
+    assert dataset.train_images.shape == (6, 1, 5, 4) and dataset.test_labels.tolist() == [2, 1, 0]
+
+
+def test_one_label_value_still_makes_two_classes(folder):
+    write_idx(folder / TRAIN_LABELS, np.zeros(6, np.uint8))
+    write_idx(folder / f"{TEST_LABELS}.gz", np.zeros(3, np.uint8))
+    assert load_dataset("mnist", folder).classes == ("0", "1")
+
+
+def test_missing_file_lists_what_is_needed_and_found(folder):
+    (folder / TRAIN_LABELS).unlink()
+    with pytest.raises(DataError) as caught:
+        load_dataset("mnist", folder)
+    message = str(caught.value)
+    assert f"has no {TRAIN_LABELS};" in message
+    needed, found = message.split("found there: ")
+    assert all(stem in needed for stem in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS))
+    assert found == f"{TEST_IMAGES}.gz, {TEST_LABELS}.gz, {TRAIN_IMAGES}"
+
+
+def test_empty_and_crowded_directories(tmp_path):
+    with pytest.raises(DataError, match=r"found there: nothing$"):
+        load_dataset("mnist", tmp_path)
+    for number in range(15):
+        (tmp_path / f"{number:02}.png").touch()
+    with pytest.raises(DataError, match=r"found there: 00.png, .*, 11.png and 3 more$"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_counts_must_match(folder):
+    write_idx(folder / TRAIN_LABELS, np.zeros(5, np.uint8))
+    with pytest.raises(DataError, match=rf"{TRAIN_IMAGES} holds 6 images but .*{TRAIN_LABELS} 5 labels"):
+        load_dataset("mnist", folder)
+
+
+def test_labels_above_nine_are_refused(folder):
+    write_idx(folder / f"{TEST_LABELS}.gz", np.array([2, 10, 200], np.uint8))
+    with pytest.raises(DataError, match=r"t10k-labels.*: label 10 at index 1 is outside 0..9 \(2 such"):
+        load_dataset("mnist", folder)
+
+
+def test_empty_images_are_refused(folder):
+    write_idx(folder / TRAIN_IMAGES, np.zeros((6, 0, 4), np.uint8))
+    with pytest.raises(DataError, match=r"images of shape \(6, 0, 4\); every size must be at least 1"):
+        load_dataset("mnist", folder)
+
+
+def test_constant_images_are_refused(folder):
+    write_idx(folder / TRAIN_IMAGES, np.full((6, 5, 4), 51, np.uint8))
+    with pytest.raises(DataError, match=r"mean 0.2 and standard deviation 0 .* constant channel"):
+        load_dataset("mnist", folder)
+
+
+def test_test_images_of_another_size_are_refused(folder):
+    write_idx(folder / f"{TEST_IMAGES}.gz", np.zeros((3, 5, 5), np.uint8))
+    with pytest.raises(DataError, match=r"training images are \(1, 5, 4\) .* but test images \(1, 5, 5\)"):
+        load_dataset("mnist", folder)

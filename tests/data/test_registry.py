@@ -1,0 +1,36 @@
+"""Data sets by name: what is known, and what an unknown name or directory is answered."""
+
+import pytest
+
+from npl0.data import DATASETS, DataError, load_dataset
+
+
+def test_every_registered_set_loads_under_its_name():
+    assert {"mnist", "synthetic"} <= set(DATASETS)
+    assert load_dataset("synthetic").name == "synthetic"
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sintetic", "synthetic")]
+)
+def test_unknown_name_is_answered_with_the_nearest(name, suggestion):
+    with pytest.raises(DataError, match=rf"'{name}'; did you mean {suggestion}\? choose one of .*mnist"):
+        load_dataset(name)
+
+
+def test_name_like_no_other_is_answered_with_the_list():
+    with pytest.raises(DataError, match=r"unknown data set 'zzz'; choose one of .*mnist, synthetic"):
+        load_dataset("zzz")
+
+
+def test_directory_must_exist(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist; name one that holds the files of mnist"):
+        load_dataset("mnist", tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file is not a directory; name one"):
+        load_dataset("mnist", tmp_path / "file")
+
+
+def test_synthetic_takes_no_directory(tmp_path):
+    with pytest.raises(DataError, match=r"synthetic set is made, not read.*as mnist"):
+        load_dataset("synthetic", tmp_path)

@@ -17,7 +17,9 @@ class CheckpointError(ValueError):
     """A file is damaged, or not one of npl0's, or belongs to something else; the message names the remedy."""
 
 
-def save_arrays(path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray], compress: bool = False) -> None:
+def save_arrays(
+    path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray], compress: bool = False
+) -> None:
     """Write arrays by name, and a header of plain JSON values, atomically."""
     text = json.dumps({"format": FORMAT, **header})
     content = {_HEADER: np.frombuffer(text.encode(), np.uint8), **arrays}
@@ -43,7 +45,9 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged or not a file of npl0 ({error}); delete it to start anew") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} was not written by this version of npl0 (format {FORMAT}); delete it to start anew")
+        raise CheckpointError(
+            f"{path} was not written by this version of npl0 (format {FORMAT}); delete it to start anew"
+        )
     return header, arrays
 
 

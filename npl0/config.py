@@ -102,6 +102,7 @@ class TrainConfig(Section):
     momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
     schedule: str = setting("cosine", "course of all learning rates over the stage", choices=_SCHEDULES)
+    shift: int = setting(0, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,7 @@ class MagnitudeConfig(Section):
         "compare |w| with its layer's standard deviation, or globally",
         choices=("layer-std", "global"),
     )
-    compression: float = setting(
-        100.0, "weights / kept weights, met exactly; 0: use the quality instead", 0, 1e9
-    )
+    compression: float = setting(100.0, "weights / kept weights, met exactly; 0: use the quality instead", 0, 1e9)
     quality: float = setting(2.0, "threshold in standard deviations, where compression is 0", 0, 1e3)
 
 

@@ -97,9 +97,7 @@ class SGD(Optimizer):
 
     def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
         number = value.dtype.type
-        sgd_kernel(
-            value, grad, *slots, number(rate), number(self.momentum), number(group.weight_decay), self.nesterov
-        )
+        sgd_kernel(value, grad, *slots, number(rate), number(self.momentum), number(group.weight_decay), self.nesterov)
 
 
 @dataclass

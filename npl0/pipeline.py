@@ -57,9 +57,7 @@ def _build_magnitude(network: Network, config: RunConfig, n_train: int, workers:
     return Magnitude(network, settings.criterion, settings.compression or None, settings.quality)
 
 
-PRUNERS.update(
-    {"dense": lambda network, *_: Pruner(network), "l0": _build_l0, "magnitude": _build_magnitude}
-)
+PRUNERS.update({"dense": lambda network, *_: Pruner(network), "l0": _build_l0, "magnitude": _build_magnitude})
 
 
 @dataclasses.dataclass
@@ -153,9 +151,7 @@ class Run:
         return self._record()
 
     def _begin_train(self) -> None:
-        self.pruner = PRUNERS[self.config.method](
-            self.network, self.config, len(self.train_set[0]), self.workers
-        )
+        self.pruner = PRUNERS[self.config.method](self.network, self.config, len(self.train_set[0]), self.workers)
         train = self.config.train
         self.optimizer = self._optimizer(train.learning_rate, train.weight_decay)
 
@@ -171,7 +167,8 @@ class Run:
 
     def _train(self, name: str) -> None:
         settings = self.config.train if name == "train" else self.config.retrain
-        stage = Stage(name, settings.epochs, self.config.train.batch_size, settings.schedule, self.config.seed)
+        train = self.config.train
+        stage = Stage(name, settings.epochs, train.batch_size, settings.schedule, self.config.seed, train.shift)
         try:
             train_stage(
                 stage,

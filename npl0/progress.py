@@ -46,8 +46,15 @@ class ProgressBar(Observer):
             # Without a terminal (a log file) a line every ten seconds is enough.
             interval = 0.2 if sys.stderr.isatty() else 10
             self._bar = tqdm(
-                total=settings.epochs * steps, initial=done - 1, desc=stage, unit="step", mininterval=interval,
-                maxinterval=interval, dynamic_ncols=True, file=sys.stderr, leave=sys.stderr.isatty(),
+                total=settings.epochs * steps,
+                initial=done - 1,
+                desc=stage,
+                unit="step",
+                mininterval=interval,
+                maxinterval=interval,
+                dynamic_ncols=True,
+                file=sys.stderr,
+                leave=sys.stderr.isatty(),
             )
         if progress.batch % LOOK_EVERY == 1:
             self._gates = _describe_gates(run)
@@ -60,8 +67,8 @@ class ProgressBar(Observer):
         """Print a line an epoch where there is a validation split, which is why one would look."""
         if row.validation_accuracy is not None and not self.quiet:
             self.write(
-                f"{row.stage} epoch {row.epoch}: loss {row.loss:.4f}, validation {100 * row.validation_accuracy:.2f} %, "
-                f"{row.compression_ratio:.1f}x"
+                f"{row.stage} epoch {row.epoch}: loss {row.loss:.4f}, "
+                f"validation {100 * row.validation_accuracy:.2f} %, {row.compression_ratio:.1f}x"
             )
 
     def write(self, line: str) -> None:

@@ -61,7 +61,8 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             if stored.exists() and read_toml(stored) != settings:
                 raise RunFolderError(
-                    f"{self.path} was made by other settings ({stored} differs); choose another --out, or repeat with --force"
+                    f"{self.path} was made by other settings ({stored} differs); choose another --out, "
+                    "or repeat with --force"
                 )
             write_text(stored, NOTE + write_toml(settings))
         except OSError as error:

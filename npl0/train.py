@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from npl0 import rng
+from npl0.data.augment import random_shift
 from npl0.metrics import count_correct, first_not_finite
 from npl0.nn.network import Network
 from npl0.optim import SCHEDULES, Optimizer
@@ -27,13 +27,14 @@ class StopTraining(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage does: its name, length and schedule, and the seed that keys its draws."""
+    """What a stage does: its name, length and schedule, the seed that keys its draws, and random shifts in pixels."""
 
     name: str
     epochs: int
     batch_size: int
     schedule: str
     seed: int
+    shift: int = 0
 
     @property
     def key(self) -> int:
@@ -101,7 +102,8 @@ def train_stage(
     stage, network, pruner, optimizer : what trains what, and how long.
     images : (N, *input_shape), uint8 or float; labels : (N,) integers.
     workers : the threads; the result does not depend on their number.
-    progress : updated in place between steps; a stage resumed from it, with the other objects' states, gives the same bits.
+    progress : updated in place between steps; resumed from it and the other objects' states, a stage gives the same
+        bits as without a pause.
     observer : who is told of every step and epoch.
     validation : images and labels on which every epoch is evaluated.
 
@@ -123,12 +125,11 @@ def train_stage(
             began = time.perf_counter()
             step = progress.epoch * steps + progress.batch
             picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
-            batch = images[picked]
+            shifts = rng.generator(stage.seed, "augment", stage.key, step)
+            batch = random_shift(images[picked], stage.shift, shifts)
             factor = schedule(step / (stage.epochs * steps))
             pruner.write_weights(step)
-            loss, correct = network.loss_and_gradients(
-                batch, labels[picked], workers, (stage.seed, stage.key, step)
-            )
+            loss, correct = network.loss_and_gradients(batch, labels[picked], workers, (stage.seed, stage.key, step))
             if not math.isfinite(loss):
                 raise _diverged(stage, network, batch, step, progress, loss)
             penalty = pruner.read_gradients()
@@ -140,8 +141,17 @@ def train_stage(
             progress.correct += correct
             progress.epoch_seconds += time.perf_counter() - began
             observer.after_step(progress, loss)
-        row = _finish_epoch(stage, network, pruner, batch_count=steps, progress=progress, factor=factor,
-                            n=len(images), validation=validation, workers=workers)
+        row = _finish_epoch(
+            stage,
+            network,
+            pruner,
+            batch_count=steps,
+            progress=progress,
+            factor=factor,
+            n=len(images),
+            validation=validation,
+            workers=workers,
+        )
         observer.after_epoch(progress, row)
 
 
@@ -175,7 +185,9 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
 
 def _diverged(stage, network, batch, step, progress, loss) -> DivergedError:
     place = f"at step {step} (epoch {progress.epoch + 1}) the loss became {loss}"
-    return DivergedError(_remedy(stage, f"{place}; the first tensor that is not finite is {first_not_finite(network, batch)}"))
+    return DivergedError(
+        _remedy(stage, f"{place}; the first tensor that is not finite is {first_not_finite(network, batch)}")
+    )
 
 
 def _remedy(stage: Stage, what: str) -> str:

@@ -170,9 +170,7 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
     return tuple(means), tuple(stds)
 
 
-def split_validation(
-    dataset: Dataset, n: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def split_validation(dataset: Dataset, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Set `n` images of the training set aside for validation; the test set is not touched.
 
     Parameters

@@ -85,9 +85,7 @@ def read_idx(source: str | os.PathLike[str] | bytes, ndim: int, origin: str = "I
     shape = struct.unpack_from(f">{ndim}I", stream, 4)
     expected = header + math.prod(shape)
     if len(stream) < expected:
-        raise DataError(
-            f"{origin}: truncated, {len(stream)} bytes where its header {shape} needs {expected}; {again}"
-        )
+        raise DataError(f"{origin}: truncated, {len(stream)} bytes where its header {shape} needs {expected}; {again}")
     if len(stream) > expected:
         raise DataError(
             f"{origin}: {len(stream) - expected} trailing bytes after the {expected} that its header {shape} "
@@ -104,8 +102,7 @@ def unpack(content: bytes, origin: str) -> bytes:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(
-            f"{origin}: its gzip data is cut or corrupted ({error}; {len(content)} bytes); "
-            "fetch the file again"
+            f"{origin}: its gzip data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
         ) from error
 
 
@@ -228,8 +225,7 @@ def _find(directory: Path, stem: str) -> Path:
     found = sorted(entry.name for entry in directory.iterdir())
     listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
     raise DataError(
-        f"{directory} has no {stem}; the four files {_expected_names()} are needed; "
-        f"found there: {listed or 'nothing'}"
+        f"{directory} has no {stem}; the four files {_expected_names()} are needed; found there: {listed or 'nothing'}"
     )
 
 

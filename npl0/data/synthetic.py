@@ -37,8 +37,7 @@ def load_synthetic(n_train: int = 2000, n_test: int = 500, seed: int = 0) -> Dat
     """
     if min(n_train, n_test) < 1:
         raise DataError(
-            f"cannot make a synthetic set of {n_train} training and {n_test} test images; "
-            "choose at least 1 of each"
+            f"cannot make a synthetic set of {n_train} training and {n_test} test images; choose at least 1 of each"
         )
     patterns = _patterns()
     train_images, train_labels = _sample(patterns, n_train, rng.generator(seed, "synthetic", 0))

@@ -134,8 +134,8 @@ class Network:
         return [slice(start, min(start + self.shard_size, n)) for start in range(0, n, self.shard_size)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
-        # The border between the field's (N, C, H, W) and the batch-last arrays inside.
-        return np.ascontiguousarray(np.moveaxis(images, 0, -1))
+        # The border between the field's (N, C, H, W) of any number type and the batch-last floats inside.
+        return np.ascontiguousarray(np.moveaxis(images, 0, -1), dtype=self.dtype)
 
     def _passes(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Pass]:
         scratch = self._scratch[shard]
@@ -156,9 +156,7 @@ class Network:
             caches.append(cache)
         return x, caches
 
-    def backward(
-        self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]
-    ) -> list[tuple[np.ndarray, ...]]:
+    def backward(self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]) -> list[tuple[np.ndarray, ...]]:
         """Run one shard backwards; return the gradients of the parameters layer by layer."""
         grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
         for i in reversed(range(self._first_trainable, len(self.layers))):

@@ -12,8 +12,8 @@ from npl0.parameter import Parameter
 class BatchNorm(Layer):
     """Batch normalisation of `(features, N)` or `(channels, H, W, N)`.
 
-    In training each shard is normalised by its own statistics, as data-parallel training does; the running averages take
-    them in shard order: `running = (1 - momentum) running + momentum statistic`.
+    In training each shard is normalised by its own statistics, as data-parallel training does; the running averages
+    take them in shard order: `running = (1 - momentum) running + momentum statistic`.
 
     Parameters
     ----------

@@ -15,9 +15,7 @@ def relu_backward(grad_y: np.ndarray, y: np.ndarray, new: Allocator = fresh) -> 
     return np.multiply(grad_y, y > 0, out=new("grad_x", y.shape, y.dtype))
 
 
-def dropout_forward(
-    x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = fresh
-) -> tuple[np.ndarray, np.ndarray]:
+def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
     """Compute `y = x * keep / (1 - rate)` with `keep = (u >= rate)` (inverted dropout, Srivastava et al. 2014).
 
     Parameters

@@ -82,9 +82,7 @@ def col2im_reference(
     return padded[:, padding : padding + height, padding : padding + width]
 
 
-def im2col(
-    x: np.ndarray, kh: int, kw: int, stride: int = 1, padding: int = 0, new: Allocator = fresh
-) -> np.ndarray:
+def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1, padding: int = 0, new: Allocator = fresh) -> np.ndarray:
     """Lay every window of x out as a column.
 
     Parameters

@@ -73,9 +73,7 @@ def gated_weight_backward_kernel(grad_w, theta, log_alpha, z, lam, grad_theta, g
     return total
 
 
-def gated_weight(
-    theta: np.ndarray, log_alpha: np.ndarray, u: np.ndarray, z: np.ndarray, weight: np.ndarray
-) -> None:
+def gated_weight(theta: np.ndarray, log_alpha: np.ndarray, u: np.ndarray, z: np.ndarray, weight: np.ndarray) -> None:
     """Draw the gates and compute `weight = theta * z`, in place.
 
     Parameters
@@ -101,7 +99,8 @@ def gated_weight_backward(
 ) -> float:
     """Differentiate `loss(theta * z) + lam * sum over weights of P(z > 0)`, in place.
 
-    grad_theta = grad_w z;  grad_log_alpha = sum over the gate's weights of (grad_w theta dz/dlog_alpha + lam p (1 - p)).
+    grad_theta = grad_w z;
+    grad_log_alpha = sum over the gate's weights of (grad_w theta dz/dlog_alpha + lam p (1 - p)), p = P(z > 0).
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ def batchnorm_backward(
 
     Returns
     -------
-    grad_x : `scale inverse_std (grad_y - mean(grad_y) - x_hat mean(grad_y x_hat))`: both means come from the statistics.
+    grad_x : `scale inverse_std (grad_y - mean(grad_y) - x_hat mean(grad_y x_hat))`; the means come from the statistics.
     grad_scale : `sum grad_y x_hat`; grad_shift : `sum grad_y`.
     """
     x_hat, inverse_std = cache

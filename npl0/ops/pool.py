@@ -8,7 +8,7 @@ from npl0.ops.kernel import Allocator, fresh, kernel
 
 @kernel
 def maxpool_kernel(x, size, stride, y, winner):
-    """Fill `y[c, a, b] = max_{i, j} x[c, a s + i, b s + j]` and the number `i size + j` of the first such window cell."""
+    """Fill `y[c, a, b] = max_{i, j} x[c, a s + i, b s + j]` and the number `i size + j` of the first such cell."""
     channels, out_h, out_w, n = y.shape
     for c in range(channels):
         for a in range(out_h):
@@ -81,9 +81,7 @@ def _cells(x: np.ndarray, cell: int, y_shape: tuple[int, ...], size: int, stride
     ]
 
 
-def maxpool_forward(
-    x: np.ndarray, size: int, stride: int, new: Allocator = fresh
-) -> tuple[np.ndarray, np.ndarray]:
+def maxpool_forward(x: np.ndarray, size: int, stride: int, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
     """Take the maximum of every window.
 
     Parameters

@@ -60,7 +60,7 @@ class L0(Pruner):
     gate_learning_rate : the gates' own rate (Adam), much larger than the weights'.
     log_alpha_init : where the gates start; 2.2 opens them with probability 0.98.
     ramp_steps : lambda rises linearly from 0 to its full strength over so many steps.
-    gate_shape : `weight` (one gate a weight), `filter` (one an output unit or filter), `input` (one an input unit or channel).
+    gate_shape : one gate a `weight`, a `filter` (output unit or filter), or an `input` (input unit or channel).
     test_gate : the rule of `npl0.ops.hard_concrete.deterministic_gate`.
 
     Raises
@@ -91,7 +91,9 @@ class L0(Pruner):
         layers = {weight.name.split(".")[0] for weight in network.weights}
         factors = layer_lambda or {}
         if unknown := sorted(factors.keys() - layers):
-            raise ValueError(f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(sorted(layers))}")
+            raise ValueError(
+                f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(sorted(layers))}"
+            )
         self.theta: list[Parameter] = []
         self.gates: list[Parameter] = []
         self._blocks: list[_Block] = []
@@ -100,7 +102,9 @@ class L0(Pruner):
             theta = Parameter(weight.value.copy(), "weight", f"{weight.name}.theta")
             shape = _gate_shape(weight.value.shape, gate_shape)
             noise = rng.generator(seed, "gates", 0, i).standard_normal(shape) * 0.01
-            log_alpha = Parameter((log_alpha_init + noise).astype(weight.value.dtype), "gate", f"{weight.name}.log_alpha")
+            log_alpha = Parameter(
+                (log_alpha_init + noise).astype(weight.value.dtype), "gate", f"{weight.name}.log_alpha"
+            )
             self.theta.append(theta)
             self.gates.append(log_alpha)
             lam = l0_lambda * factors.get(weight.name.split(".")[0], 1.0) / n_train

@@ -32,8 +32,8 @@ class Magnitude(Pruner):
     Parameters
     ----------
     network : the network.
-    criterion : `layer-std` compares |w| with a multiple of the standard deviation of its layer, as Han et al. do; `global`
-        compares |w| itself across all layers.
+    criterion : `layer-std` compares |w| with a multiple of the standard deviation of its layer, as Han et al. do;
+        `global` compares |w| itself across all layers.
     compression : keep exactly `round(size / compression)` weights: the threshold, alike in all layers up to the
         criterion's scale, is what gives that number. None: use `quality`.
     quality : keep |w| > quality x standard deviation of the layer (`layer-std`), or quality x that of all (`global`).

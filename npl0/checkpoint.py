@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from npl0.files import replacing
 
 FORMAT = "npl0-1"
 _HEADER = "header"
+# What zipfile, zlib and NumPy's reader raise for bytes that are not what they should be.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
+_REMEDIES = {"a checkpoint": "delete it to start anew", "a model": "make it again"}
 
 
 class CheckpointError(ValueError):
@@ -27,28 +31,41 @@ def save_arrays(
         (np.savez_compressed if compress else np.savez)(file, **content)
 
 
-def load_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read what `save_arrays` wrote; every member's checksum is verified.
+
+    Parameters
+    ----------
+    path : the file.
+    what : `a checkpoint` or `a model`; what messages call the file, and what remedy they name.
 
     Raises
     ------
     CheckpointError
         If the file is missing, damaged, or not one of npl0's.
     """
-    path = Path(path)
+    path, remedy = Path(path), _REMEDIES[what]
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = _read_members(path)
         header = json.loads(arrays.pop(_HEADER).tobytes())
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is damaged or not a file of npl0 ({error}); delete it to start anew") from error
+    except _DAMAGE as error:
+        raise CheckpointError(f"{path} is damaged or not {what} of npl0's ({error}); {remedy}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} was not written by this version of npl0 (format {FORMAT}); delete it to start anew"
-        )
+        raise CheckpointError(f"{path} was not written by this version of npl0 (format {FORMAT}); {remedy}")
     return header, arrays
+
+
+def _read_members(path: Path) -> dict[str, np.ndarray]:
+    # Opened here, because NumPy leaves a damaged archive open when it fails.
+    with open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        # NumPy decides by the first bytes what it returns; a lone array has no members.
+        if isinstance(archive, np.ndarray):
+            raise ValueError("a single .npy array")
+        with archive:
+            return {name: archive[name] for name in archive.files}
 
 
 def select(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -7,6 +7,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
+import numbers
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -66,10 +68,13 @@ class Section:
 
     def _checked(self, entry: dataclasses.Field, value: Any) -> Any:
         kind = type(entry.default) if entry.default is not None else float
-        if kind is float and type(value) is int:
-            value = float(value)
         if value is None and entry.default is None:
             return None
+        # NumPy's scalars are numbers too; what is kept is Python's own, which JSON and TOML can write.
+        if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+            value = float(value)
+        if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            value = int(value)
         if type(value) is not kind:
             raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
         metadata = entry.metadata
@@ -112,7 +117,7 @@ class L0Config(Section):
     l0_lambda: float = setting(12.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
-    log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 %% of them".replace("%%", "%"), -10, 10)
+    log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
     ramp_epochs: float = setting(8.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
     gate_shape: str = setting(
         "weight", "one gate a weight, a filter (output unit) or an input", choices=("weight", "filter", "input")
@@ -209,7 +214,7 @@ def parse_layer_factors(text: str) -> dict[str, float]:
             factors[name.strip()] = float(value)
         except ValueError:
             equals = ""
-        if not equals or not factors[name.strip()] >= 0:
+        if not equals or not 0 <= factors[name.strip()] < math.inf:
             raise ConfigError(f"layer_lambda {part!r} is not NAME=FACTOR with a factor of at least 0")
     return factors
 
@@ -242,7 +247,10 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
                 raise ConfigError(f"[{name}] must be a section of settings, not {values!r}")
             check_keys(values, fields, f"setting of [{name}]")
             merged.update(values)
-        sections[name] = section(**merged)
+        try:
+            sections[name] = section(**merged)
+        except ConfigError as error:
+            raise ConfigError(f"[{name}] {error}") from error
     config = RunConfig(**{key: settings[key] for key in top & settings.keys()}, **sections)
     parse_layer_factors(config.l0.layer_lambda)
     return config
@@ -269,8 +277,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 def write_toml(settings: Mapping[str, Any]) -> str:
     """Write settings (scalars, then sections of scalars) as TOML that `read_toml` reads back equal."""
     scalars = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
     for name, section in settings.items():
         if isinstance(section, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in section.items())]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    # JSON's escapes are TOML's, but for surrogate pairs (so text stays as it is) and the DEL that JSON leaves bare.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

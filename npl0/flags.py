@@ -2,9 +2,10 @@
 
 import argparse
 import dataclasses
+import difflib
 from typing import Any, NoReturn
 
-from npl0.config import SECTIONS, RunConfig, Section, allowed_range, suggest
+from npl0.config import SECTIONS, RunConfig, Section, allowed_range
 
 # Flags of a section get this before the field's name; fields of the others have names of their own.
 _PREFIX = {"retrain": "retrain_"}
@@ -29,8 +30,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             first = unknown[0].split("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-            hint = suggest(first, known) if first.startswith("-") else "flags begin with --"
-            self.error(f"unknown argument {first!r}: {hint if 'mean' in hint else 'see --help'}")
+            near = difflib.get_close_matches(first, known, 1) if first.startswith("-") else []
+            self.error(f"unknown argument {first!r}: {f'did you mean {near[0]!r}?' if near else 'see --help'}")
         return namespace
 
     def error(self, message: str) -> NoReturn:

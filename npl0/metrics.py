@@ -15,7 +15,7 @@ def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, work
 
 @dataclass(frozen=True)
 class LayerMeasure:
-    """One layer that has weights: `density = nnz / size`; multiply-adds of one example, all and with non-zero weight."""
+    """A layer that has weights: `density = nnz / size`; multiply-adds of one example, all and with non-zero weight."""
 
     name: str
     size: int

@@ -81,7 +81,10 @@ class Optimizer:
         self.steps = int(arrays["steps"])
         for name, slots in self.slots.items():
             for slot, array in zip(self.slot_names, slots, strict=True):
-                array[...] = arrays[f"{name}.{slot}"]
+                stored = arrays[f"{name}.{slot}"]
+                if stored.shape != array.shape:
+                    raise ValueError(f"{name}.{slot} has shape {array.shape}, the stored one {stored.shape}")
+                array[...] = stored
 
 
 @dataclass

@@ -3,61 +3,23 @@
 import dataclasses
 import json
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from npl0.checkpoint import CheckpointError, load_arrays, prefixed, save_arrays, select
-from npl0.config import ConfigError, RunConfig, parse_layer_factors
+from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset, split_validation
+from npl0.methods import PRUNERS
 from npl0.metrics import count_correct, measure_layers
 from npl0.nn.models import build_model
-from npl0.nn.network import Network
 from npl0.optim import Optimizer, build_optimizer
 from npl0.parallel import Workers
-from npl0.pruning import L0, FixedMask, Magnitude, Masks, Pruner
+from npl0.pruning import FixedMask, Masks, Pruner
+from npl0.pruning.checkup import Checkup
 from npl0.record import RunFolder, describe_data, describe_environment
 from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
-
-
-class PruningWarning(UserWarning):
-    """The pruning went wrong without failing: a layer died, or nothing was pruned."""
-
-
-# A pruner for a network: `(network, config, n_train, workers) -> Pruner`. An entry here, one in
-# `config.METHOD_NAMES` and a settings section are all that a new method needs.
-PRUNERS: dict[str, Callable[[Network, RunConfig, int, Workers], Pruner]] = {}
-
-
-def _build_l0(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
-    settings = config.l0
-    steps_per_epoch = -(-n_train // config.train.batch_size)
-    try:
-        return L0(
-            network,
-            n_train,
-            workers,
-            config.seed,
-            settings.l0_lambda,
-            parse_layer_factors(settings.layer_lambda),
-            settings.gate_learning_rate,
-            settings.log_alpha_init,
-            round(settings.ramp_epochs * steps_per_epoch),
-            settings.gate_shape,
-            settings.test_gate,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _build_magnitude(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
-    settings = config.magnitude
-    return Magnitude(network, settings.criterion, settings.compression or None, settings.quality)
-
-
-PRUNERS.update({"dense": lambda network, *_: Pruner(network), "l0": _build_l0, "magnitude": _build_magnitude})
 
 
 @dataclasses.dataclass
@@ -121,6 +83,7 @@ class Run:
         # Settings are chosen on the validation split; the test set is for the final figures only.
         self.held_out = self.validation or (dataset.test_images, dataset.test_labels)
         self.state = RunState()
+        self.checkup = Checkup(config.method)
         self.pruner: Pruner
         self.optimizer: Optimizer
 
@@ -193,7 +156,8 @@ class Run:
         self.state.expected_l0 = self.pruner.expected_l0()
         masks = self.pruner.finalise()
         self.state.seconds["prune"] = time.perf_counter() - began
-        self._warn_of_bad_pruning(masks)
+        self.checkup.dead_layers(masks)
+        self.checkup.unpruned_layers(masks)
         if self.config.method != "dense":
             self._test("pruned", "prune")
         return masks
@@ -209,24 +173,6 @@ class Run:
             f"{what}: {where} accuracy {100 * correct / total:.2f} %, {kept:,} of {size:,} weights "
             f"({size / max(kept, 1):.1f}x)"
         )
-
-    def _warn_of_bad_pruning(self, masks: Masks) -> None:
-        if self.config.method == "dense":
-            return
-        remedy = {
-            "l0": ("lower l0_lambda, or this layer's with layer_lambda", "raise l0_lambda or train longer"),
-            "magnitude": ("lower the compression, or use criterion layer-std", "raise the compression or quality"),
-        }[self.config.method]
-        for name, mask in masks.items():
-            if not mask.any():
-                message = f"layer {name.split('.')[0]} died: none of its {mask.size:,} weights is left; {remedy[0]}"
-                warnings.warn(message, PruningWarning, stacklevel=2)
-            elif mask.sum() > 0.99 * mask.size and mask.size > 1000:
-                message = (
-                    f"layer {name.split('.')[0]} was hardly pruned: {mask.sum():,} of {mask.size:,} weights are left; "
-                    f"{remedy[1]}"
-                )
-                warnings.warn(message, PruningWarning, stacklevel=2)
 
     # ---- checkpoints ----------------------------------------------------------------------------------------
 
@@ -325,6 +271,8 @@ class _Recorder(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         self.run.state.rows.append(row)
+        if row.stage == "train":
+            self.run.checkup.dead_layers(self.run.pruner.masks())
         self.run.save()
         self.run.folder.write_log(self.run.state.rows)
         self.run.observer.after_epoch(progress, row)

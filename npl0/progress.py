@@ -1,5 +1,6 @@
 """Progress on stderr: one bar a stage, and a word about slow starts."""
 
+import os
 import signal
 import sys
 import threading
@@ -98,7 +99,8 @@ def interruptible(bar: ProgressBar) -> Iterator[None]:
         if bar.stop.is_set():
             raise KeyboardInterrupt
         bar.stop.set()
-        bar.write("interrupted: finishing the step and saving a checkpoint (again to quit at once)")
+        # Not through sys.stderr: the signal may have come in the middle of one of its writes, which is not reentrant.
+        os.write(2, b"\ninterrupted: finishing the step and saving a checkpoint (again to quit at once)\n")
 
     old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -14,10 +14,10 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from npl0 import __version__
-from npl0.checkpoint import save_arrays
-from npl0.config import RunConfig, read_toml, write_toml
+from npl0.config import ConfigError, RunConfig, read_toml, write_toml
 from npl0.data import Dataset
 from npl0.files import replacing, write_text
+from npl0.model_file import save_model
 from npl0.nn.network import Network
 from npl0.train import EpochRow
 
@@ -65,6 +65,8 @@ class RunFolder:
                     "or repeat with --force"
                 )
             write_text(stored, NOTE + write_toml(settings))
+        except ConfigError as error:
+            raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
         except OSError as error:
             raise RunFolderError(
                 f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
@@ -92,16 +94,10 @@ class RunFolder:
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def write_model(self, network: Network, dataset: Dataset) -> None:
-        """Write model.npz: every array of the network, and what is needed to build it again."""
-        header = {
-            "kind": "model",
-            "model": network.name,
-            "input_shape": network.input_shape,
-            "classes": dataset.classes,
-            "settings": self.config.used(),
-            "data": describe_data(dataset),
-        }
-        save_arrays(self.model, header, network.state(), compress=True)
+        """Write model.npz, with the run's settings and data beside the network."""
+        save_model(
+            self.model, network, classes=dataset.classes, settings=self.config.used(), data=describe_data(dataset)
+        )
 
 
 def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:

@@ -49,7 +49,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
     if options.dry_run:
         print(f"# run folder: {Path(options.out) / config.run_name()}\n{write_toml(config.used())}", end="")
         return 0
-    return execute(config, options, prog)
+    try:
+        return execute(config, options, prog)
+    except KeyboardInterrupt:
+        folder = Path(options.out) / config.run_name()
+        print(f"{prog}: interrupted; {folder} resumes from its last checkpoint", file=sys.stderr)
+        return 130
 
 
 def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
@@ -67,8 +72,9 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     from npl0.data import DataError, load_dataset
     from npl0.ops.warm_up import compile_kernels
     from npl0.parallel import Workers, available_threads
-    from npl0.pipeline import PruningWarning, Run
+    from npl0.pipeline import Run
     from npl0.progress import ProgressBar, interruptible, notice_if_slow
+    from npl0.pruning.checkup import PruningWarning
     from npl0.record import RunFolder, RunFolderError
     from npl0.show import result_tables
     from npl0.train import DivergedError, StopTraining
@@ -112,7 +118,8 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     except StopTraining:
         return _fail(bar, prog, f"interrupted; the same command resumes {folder.path}", 130)
     except KeyboardInterrupt:
-        return _fail(bar, prog, f"interrupted; {folder.path} resumes from its last checkpoint", 130)
+        bar.close()
+        raise
     bar.close()
     if options.json:
         print(json.dumps(result, indent=2))

@@ -120,7 +120,6 @@ def train_stage(
     steps = math.ceil(len(images) / stage.batch_size)
     while progress.epoch < stage.epochs:
         order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
-        factor = 1.0
         while progress.batch < steps:
             began = time.perf_counter()
             step = progress.epoch * steps + progress.batch
@@ -141,6 +140,8 @@ def train_stage(
             progress.correct += correct
             progress.epoch_seconds += time.perf_counter() - began
             observer.after_step(progress, loss)
+        # The last step's factor, computed anew: a run that was stopped after that step takes none in this epoch.
+        factor = schedule(((progress.epoch + 1) * steps - 1) / (stage.epochs * steps))
         row = _finish_epoch(
             stage,
             network,

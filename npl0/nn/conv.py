@@ -63,8 +63,8 @@ class Conv2d(Layer):
     def winograd_tile(self, out_sides: list[int]) -> int:
         """Return m of the F(m x m, r x r) to use, 0 for im2col.
 
-        The measured rule (`experiments/bench_conv.py`): with 8 input channels or more the saved multiplications pay for
-        the transforms; with few, the transforms cost more than the product.
+        The measured rule of `auto` (`experiments/bench_conv.py`): the saved multiplications pay for the transforms from
+        8 input channels for F(4x4, 5x5), from 14 for F(4x4, 3x3), and from 32 for the small tile.
         """
         _, in_channels, kernel_size, _ = self.weight.value.shape
         fitting = [
@@ -72,7 +72,8 @@ class Conv2d(Layer):
             for m in (4, 2)
             if winograd.supports(kernel_size, self.stride, m) and not any(side % m for side in out_sides)
         ]
-        if self.algorithm == "im2col" or (self.algorithm == "auto" and in_channels < 8):
+        pays = {4: in_channels * kernel_size >= 40, 2: in_channels >= 32}
+        if self.algorithm == "im2col" or (self.algorithm == "auto" and not any(pays[m] for m in fitting[:1])):
             return 0
         if self.algorithm == "winograd" and not fitting:
             raise ValueError(

@@ -179,8 +179,16 @@ class Network:
         -------
         loss : the mean over the N examples.
         correct : how many were classified rightly.
+
+        Raises
+        ------
+        ValueError
+            If there is no example, or images and labels do not fit the network or each other.
         """
         n = len(images)
+        if n < 1 or images.shape[1:] != self.input_shape or labels.shape != (n,):
+            expected = f"(N, {str(self.input_shape)[1:-1]}) and (N,), N >= 1"
+            raise ValueError(f"images and labels must have shapes {expected}, not {images.shape} and {labels.shape}")
         shards = self._shards(n)
         self._grow_scratch(len(shards))
         prepared = [layer.prepare() for layer in self.layers]

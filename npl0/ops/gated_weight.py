@@ -52,7 +52,8 @@ def gated_weight_kernel(theta, log_alpha, u, z, weight):
         v = max(u[i], _SMALLEST_U)
         odds = (one - v) / v
         s = _STRETCH / (one + odds * np.sqrt(odds) * exp_float32(-_INVERSE_BETA * log_alpha[i])) + _GAMMA
-        gate = min(one, max(_F(0), s))
+        # In this order of arguments NaN passes through both.
+        gate = min(max(s, _F(0)), one)
         z[i] = gate
         weight[i] = theta[i] * gate
 

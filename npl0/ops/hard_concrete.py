@@ -35,7 +35,7 @@ def sample(log_alpha: np.ndarray, u: np.ndarray, out: np.ndarray | None = None) 
 
     Parameters
     ----------
-    log_alpha : gate locations, within ±50 in float32; u : uniform noise in [0, 1]; out : where to put z.
+    log_alpha : gate locations, within ±40 in float32; u : uniform noise in [0, 1]; out : where to put z.
 
     Returns
     -------

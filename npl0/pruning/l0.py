@@ -8,7 +8,9 @@ The loss is `mean cross-entropy(theta * z) + lambda / N_train * sum over weights
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +55,7 @@ class L0(Pruner):
     ----------
     network : its present weights become theta.
     n_train : the number of training examples, which divides lambda.
-    workers : the threads that share the gates out.
+    workers : the threads that share the gates out; None: the caller's thread, or those of `npl0.fit`.
     seed : keys the noise.
     l0_lambda : strength per weight, before the division by n_train.
     layer_lambda : factors for single layers, by layer name; 1 for those not named.
@@ -75,7 +77,7 @@ class L0(Pruner):
         self,
         network: Network,
         n_train: int,
-        workers: Workers,
+        workers: Workers | None = None,
         seed: int = 0,
         l0_lambda: float = 8.0,
         layer_lambda: dict[str, float] | None = None,
@@ -129,7 +131,7 @@ class L0(Pruner):
             u = generator.random(block.z.shape, dtype=block.z.dtype)
             gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
 
-        self.workers.map(draw, self._blocks)
+        self._map(draw, self._blocks)
 
     def write_test_weights(self) -> None:
         for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=True):
@@ -147,11 +149,14 @@ class L0(Pruner):
                 block.grad_log_alpha,
             )
 
-        expected = self.workers.map(pull, self._blocks)
+        expected = self._map(pull, self._blocks)
         return self._step_lambda * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
 
     def after_step(self, step: int) -> None:
-        self.workers.map(lambda b: np.clip(b.log_alpha, -CLAMP, CLAMP, out=b.log_alpha), self._blocks)
+        self._map(lambda b: np.clip(b.log_alpha, -CLAMP, CLAMP, out=b.log_alpha), self._blocks)
+
+    def _map(self, function: Callable[[_Block], Any], blocks: list[_Block]) -> list[Any]:
+        return [function(block) for block in blocks] if self.workers is None else self.workers.map(function, blocks)
 
     def _test_gates(self) -> list[np.ndarray]:
         return [hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates]
@@ -174,7 +179,10 @@ class L0(Pruner):
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         for parameter in (*self.theta, *self.gates):
-            parameter.value[...] = arrays[parameter.name]
+            stored = arrays[parameter.name]
+            if stored.shape != parameter.value.shape:
+                raise ValueError(f"{parameter.name} has shape {parameter.value.shape}, the stored one {stored.shape}")
+            parameter.value[...] = stored
         self.write_test_weights()
 
 

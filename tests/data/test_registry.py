@@ -10,9 +10,7 @@ def test_every_registered_set_loads_under_its_name():
     assert load_dataset("synthetic").name == "synthetic"
 
 
-@pytest.mark.parametrize(
-    ("name", "suggestion"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sintetic", "synthetic")]
-)
+@pytest.mark.parametrize(("name", "suggestion"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sintetic", "synthetic")])
 def test_unknown_name_is_answered_with_the_nearest(name, suggestion):
     with pytest.raises(DataError, match=rf"'{name}'; did you mean {suggestion}\? choose one of .*mnist"):
         load_dataset(name)

@@ -1,0 +1,183 @@
+"""Time Conv2d by im2col against Winograd: `python experiments/bench_conv.py`, the measurement behind `winograd_tile`.
+
+For every shape, one thread, forward and backward of one shard, with the weight transform, which a step does once. The
+first layer of a network needs no input gradient and is timed without one. The algorithms take turns; every row shows
+the smallest and the median time, the ratio of medians to im2col, and the largest difference of y, relative to the
+largest y.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from npl0.flags import Parser
+from npl0.nn import Conv2d
+from npl0.nn.layers import Pass
+from npl0.nn.network import Scratch
+from npl0.ops import winograd
+from npl0.parallel import Workers
+from npl0.show import table
+
+# They force an older BLAS kernel than the processor's own.
+FORCED_KERNEL = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One convolution: channels, kernel and padding, side of its square input."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    padding: int
+    side: int
+    is_first: bool = False
+
+
+SHAPES = (
+    Shape("LeNet-5 conv1", 1, 20, 5, 0, 28, is_first=True),
+    Shape("LeNet-5 conv2", 20, 50, 5, 0, 12),
+    Shape("VGG", 3, 64, 3, 1, 32, is_first=True),
+    Shape("VGG", 64, 64, 3, 1, 32),
+    Shape("VGG", 128, 128, 3, 1, 16),
+    Shape("VGG", 256, 256, 3, 1, 8),
+    Shape("VGG", 512, 512, 3, 1, 4),
+    Shape("VGG", 512, 512, 3, 1, 2),
+    # Few channels, where transforms and products cost about the same; a side of 14 leaves only the tile of 2.
+    Shape("few", 4, 32, 5, 0, 12),
+    Shape("few", 8, 32, 5, 0, 12),
+    Shape("few", 8, 32, 3, 1, 16),
+    Shape("few", 16, 32, 3, 1, 16),
+    Shape("few", 16, 32, 3, 1, 14),
+    Shape("few", 32, 64, 3, 1, 14),
+)
+
+
+class Candidate:
+    """A convolution by one algorithm, on the data of its shape.
+
+    Parameters
+    ----------
+    shape : what to convolve.
+    tile : m of F(m x m, r x r), or 0 for im2col.
+    batch : examples of the shard.
+    """
+
+    def __init__(self, shape: Shape, tile: int, batch: int) -> None:
+        self.shape, self.run = shape, Pass(training=True, new=Scratch())
+        algorithm = "winograd" if tile else "im2col"
+        settings = {"padding": shape.padding, "algorithm": algorithm}
+        self.conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, **settings)
+        generator = np.random.default_rng(0)
+        self.conv.initialise(generator, np.dtype(np.float32))
+        out_shape = self.conv.output_shape((shape.in_channels, shape.side, shape.side))
+        # Conv2d takes the largest tile that fits; here every tile that fits has its turn.
+        self.conv.tile = tile
+        self.x = generator.standard_normal((shape.in_channels, shape.side, shape.side, batch), np.float32)
+        self.grad_y = generator.standard_normal((*out_shape, batch), np.float32)
+        self.times: list[float] = []
+
+    def step(self) -> np.ndarray:
+        """Do forward and backward, note the time in ms, and return y (scratch memory)."""
+        began = time.perf_counter()
+        self.run.prepared = self.conv.prepare()
+        y, cache = self.conv.forward(self.x, self.run)
+        self.conv.backward(self.grad_y, cache, self.run, need_grad_x=not self.shape.is_first)
+        self.times.append(1e3 * (time.perf_counter() - began))
+        return y
+
+
+def fitting_tiles(shape: Shape) -> list[int]:
+    """Return the tiles that Winograd could use for a shape, and 0 for im2col before them."""
+    out_side = shape.side + 2 * shape.padding - shape.kernel_size + 1
+    return [0, *(m for m in (2, 4) if not out_side % m and winograd.supports(shape.kernel_size, 1, m))]
+
+
+def automatic_tile(shape: Shape) -> int:
+    """Return what the rule in `Conv2d.winograd_tile` takes for a shape."""
+    conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, padding=shape.padding)
+    conv.output_shape((shape.in_channels, shape.side, shape.side))
+    return conv.tile
+
+
+def algorithm_name(tile: int, kernel_size: int) -> str:
+    """Return how a tile is called in the table."""
+    return f"F({tile}x{tile}, {kernel_size}x{kernel_size})" if tile else "im2col"
+
+
+def measure(shape: Shape, batch: int, repeats: int) -> tuple[list[list[str]], str]:
+    """Time all algorithms on one shape; return the table's rows, and a complaint if the rule takes a slower one."""
+    candidates = {tile: Candidate(shape, tile, batch) for tile in fitting_tiles(shape)}
+    first_y = {tile: candidate.step().copy() for tile, candidate in candidates.items()}
+    for candidate in candidates.values():
+        # The first step compiled the kernels and touched the scratch memory.
+        candidate.times.clear()
+    for _ in range(repeats):
+        for candidate in candidates.values():
+            candidate.step()
+    medians = {tile: statistics.median(candidate.times) for tile, candidate in candidates.items()}
+    chosen, fastest = automatic_tile(shape), min(medians, key=medians.get)
+    size = f"{shape.kernel_size}x{shape.kernel_size} @{shape.side}"
+    title = f"{shape.name} {shape.in_channels}->{shape.out_channels} {size}"
+    rows = []
+    for tile, candidate in candidates.items():
+        difference = np.abs(first_y[tile] - first_y[0]).max() / np.abs(first_y[0]).max()
+        rows.append(
+            [
+                title if tile == 0 else "",
+                algorithm_name(tile, shape.kernel_size),
+                f"{min(candidate.times):.2f}",
+                f"{medians[tile]:.2f}",
+                f"{medians[tile] / medians[0]:.2f}",
+                f"{difference:.0e}" if tile else "",
+                "auto" if tile == chosen else "",
+                "fastest" if tile == fastest else "",
+            ]
+        )
+    if chosen == fastest:
+        return rows, ""
+    names = [algorithm_name(tile, shape.kernel_size) for tile in (chosen, fastest)]
+    return rows, f"{title}: auto takes {names[0]}, {medians[chosen] / medians[fastest]:.2f} times the {names[1]}"
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1 from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def main() -> int:
+    """Measure all shapes and print the table and what contradicts the rule."""
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("--batch", type=positive, default=64, metavar="N", help="examples of the shard (default 64)")
+    parser.add_argument("--repeats", type=positive, default=9, metavar="N", help="timed steps (default 9)")
+    arguments = parser.parse_args()
+    if any(name in os.environ for name in FORCED_KERNEL):
+        # BLAS read them when NumPy was imported, so a process without them does the work.
+        environment = {name: value for name, value in os.environ.items() if name not in FORCED_KERNEL}
+        return subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment).returncode
+    rows, complaints = [], []
+    # The workers hold BLAS to one thread.
+    with Workers(1):
+        for number, shape in enumerate(SHAPES, 1):
+            print(f"shape {number} of {len(SHAPES)}", file=sys.stderr)
+            shape_rows, complaint = measure(shape, arguments.batch, arguments.repeats)
+            rows.extend(shape_rows)
+            complaints.extend([complaint] if complaint else [])
+    print(f"forward and backward of a shard of {arguments.batch}, one thread, {arguments.repeats} repeats, ms")
+    header = ["shape", "algorithm", "min", "median", "to im2col", "difference of y", "rule", "measured"]
+    print(table(header, rows))
+    print("\n".join(complaints) if complaints else "the rule takes the fastest algorithm for every shape")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Methods by name: how settings become a pruner.
+
+An entry in `PRUNERS`, a name in `config.METHOD_NAMES` and a section of settings are all that a new method needs.
+"""
+
+import math
+from collections.abc import Callable
+
+from npl0.config import ConfigError, RunConfig, parse_layer_factors
+from npl0.nn.network import Network
+from npl0.parallel import Workers
+from npl0.pruning import L0, Magnitude, Pruner
+
+
+def _build_dense(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+    return Pruner(network)
+
+
+def _build_l0(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+    settings = config.l0
+    steps_per_epoch = math.ceil(n_train / config.train.batch_size)
+    try:
+        return L0(
+            network,
+            n_train,
+            workers,
+            seed=config.seed,
+            l0_lambda=settings.l0_lambda,
+            layer_lambda=parse_layer_factors(settings.layer_lambda),
+            gate_learning_rate=settings.gate_learning_rate,
+            log_alpha_init=settings.log_alpha_init,
+            ramp_steps=round(settings.ramp_epochs * steps_per_epoch),
+            gate_shape=settings.gate_shape,
+            test_gate=settings.test_gate,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _build_magnitude(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+    settings = config.magnitude
+    return Magnitude(network, settings.criterion, settings.compression or None, settings.quality)
+
+
+PRUNERS: dict[str, Callable[[Network, RunConfig, int, Workers], Pruner]] = {
+    "l0": _build_l0,
+    "magnitude": _build_magnitude,
+    "dense": _build_dense,
+}

@@ -1,0 +1,38 @@
+"""Fixtures that several folders share."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from npl0.ops.kernel import Allocator
+from npl0.parallel import Workers
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """One thread."""
+    with Workers(1) as one:
+        yield one
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    """Random numbers, the same for every test."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def dirty() -> Allocator:
+    """An allocator whose memory is full of what is not to be read, as a network's scratch is."""
+
+    def new(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.full(shape, np.nan if dtype.kind == "f" else 255, dtype)
+
+    return new
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> np.dtype:
+    """Both float types."""
+    return np.dtype(request.param)

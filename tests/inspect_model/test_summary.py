@@ -1,0 +1,34 @@
+"""`summary` shows the layers of models and of runs."""
+
+import json
+
+
+def rows_of(out):
+    """Return the rows of a table by their first column, blanks squeezed."""
+    return {line.split("  ")[0]: " ".join(line.split()) for line in out.splitlines()}
+
+
+def test_summary_of_lenet5(command):
+    code, out, err = command("summary", "lenet5")
+    assert (code, err) == (0, "")
+    rows = rows_of(out)
+    assert rows["conv1"] == "conv1 conv 20 x 24 x 24 500 20 288,000 im2col"
+    assert rows["conv2"] == "conv2 conv 50 x 8 x 8 25,000 50 1,600,000 winograd F(4x4,5x5)"
+    assert rows["fc1"] == "fc1 fc 500 400,000 500 400,000"
+    assert rows["all"] == "all 430,500 580 2,293,000"
+    assert "kept" not in out
+
+
+def test_summary_of_a_run_tells_what_was_kept(command, finished):
+    code, out, _ = command("summary", finished)
+    kept = json.loads((finished / "result.json").read_text())["nnz"]["weights"]
+    assert code == 0 and "compression 4.0x" in out
+    assert rows_of(out)["all"] == f"all 266,200 {kept:,} 410 266,200"
+
+
+def test_summary_refuses(command, tmp_path):
+    code, _, err = command("summary", "lenet6")
+    assert code == 1 and "'lenet6' is neither file nor model: did you mean 'lenet5'?" in err
+    (tmp_path / "m.npz").write_bytes(b"x")
+    code, _, err = command("summary", tmp_path / "m.npz")
+    assert code == 1 and "m.npz is damaged or not a model of npl0's" in err and "make it again" in err

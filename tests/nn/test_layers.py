@@ -1,0 +1,164 @@
+"""Layers: shapes, work, messages, and what no derivative shows."""
+
+import numpy as np
+import pytest
+
+from npl0.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Network, ReLU, Standardise
+from npl0.nn.layers import Pass, he_normal
+
+# Each layer, the shape of an example, what must come out, and the multiply-adds.
+LAYERS = [
+    (lambda: Linear(6, 4), (6,), (4,), 24),
+    (lambda: Conv2d(2, 3, 3), (2, 8, 7), (3, 6, 5), 54 * 30),
+    (lambda: Conv2d(2, 3, 3, 2, 1), (2, 8, 7), (3, 4, 4), 54 * 16),
+    (lambda: Conv2d(2, 3, 5, algorithm="winograd"), (2, 8, 8), (3, 4, 4), 150 * 16),
+    (lambda: MaxPool2d(2), (3, 7, 6), (3, 3, 3), 0),
+    (lambda: AvgPool2d(3, 1), (3, 7, 6), (3, 5, 4), 0),
+    (ReLU, (3, 2, 2), (3, 2, 2), 0),
+    (lambda: Dropout(0.5), (7,), (7,), 0),
+    (Flatten, (3, 2, 5), (30,), 0),
+    (lambda: BatchNorm(3), (3, 2, 5), (3, 2, 5), 0),
+    (lambda: Standardise((0.5,) * 3, (0.1,) * 3), (3, 2, 5), (3, 2, 5), 0),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "expected", "macs"), LAYERS)
+@pytest.mark.parametrize("n", [1, 5])
+def test_outputs_have_the_shape_that_was_announced(generator, dtype, make, shape, expected, macs, n):
+    layer = make()
+    layer.initialise(generator, dtype)
+    assert layer.output_shape(shape) == expected
+    assert layer.macs(shape) == macs
+    x = generator.standard_normal((*shape, n)).astype(dtype)
+    y, _ = layer.forward(x, Pass(prepared=layer.prepare()))
+    assert (y.shape, y.dtype) == ((*expected, n), dtype)
+    assert y.any()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (Linear(6, 4), (5,), r"fc expects \(6,\), but gets \(5,\) an example"),
+        (Linear(6, 4), (2, 3), r"fc expects \(6,\), but gets \(2, 3\) an example"),
+        (
+            Conv2d(2, 3, 3),
+            (1, 8, 8),
+            r"conv expects \(2, height, width\) that hold a 3 x 3 kernel, but gets \(1, 8, 8\)",
+        ),
+        (Conv2d(2, 3, 5), (2, 4, 8), r"conv expects .*5 x 5 kernel, but gets \(2, 4, 8\)"),
+        (MaxPool2d(3), (2, 2, 5), r"maxpool expects \(channels, height, width\) of at least 3 x 3"),
+        (AvgPool2d(2), (8,), r"avgpool expects \(channels, height, width\)"),
+        (BatchNorm(4), (3, 2, 2), r"bn expects 4 features or channels, but gets \(3, 2, 2\)"),
+        (Standardise((0.5,), (1.0,)), (3, 2, 2), r"standardise expects 1 channels, but gets \(3, 2, 2\)"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_named(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        layer.output_shape(shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Linear(0, 3), "Linear needs positive sizes, not 0 and 3"),
+        (lambda: Conv2d(1, 1, 3, 0), r"positive channels, kernel_size and stride and padding >= 0, not 1, 1, 3, 0, 0"),
+        (lambda: Conv2d(1, 1, 3, padding=-1), "padding >= 0"),
+        (lambda: Dropout(1.0), r"dropout rate must lie in \[0, 1\), not 1.0"),
+        (lambda: MaxPool2d(17), "a window of 1 to 16 and a stride >= 1, not 17 and 17"),
+        (lambda: AvgPool2d(2, 0), "not 2 and 0"),
+        (lambda: BatchNorm(3, 0.0), r"momentum in \(0, 1\], not 3, 0.0"),
+        (lambda: Standardise((0.5,), (0.0,)), r"a mean and a positive std per channel are needed, not \(0.5,\)"),
+        (lambda: Standardise((0.5, 1.0), (1.0,)), "a mean and a positive std per channel"),
+    ],
+)
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_first_weights_have_the_variance_that_relu_needs(generator, dtype):
+    w = he_normal((300, 500), 500, generator, dtype)
+    assert w.dtype == dtype
+    assert w.std() == pytest.approx((2 / 500) ** 0.5, rel=0.02)
+    assert abs(w.mean()) < 1e-3
+
+
+def test_dropout_does_nothing_at_inference(generator):
+    x = generator.standard_normal((4, 5))
+    y, cache = Dropout(0.5).forward(x, Pass(training=False))
+    assert y is x
+    assert Dropout(0.5).backward(x, cache, Pass())[0] is x
+
+
+def test_a_training_pass_needs_a_generator():
+    with pytest.raises(RuntimeError, match="this pass has no random generator"):
+        Dropout(0.5).forward(np.ones((2, 2)), Pass(training=True))
+
+
+def test_standardise_takes_pixels_of_any_type(generator, dtype):
+    pixels = generator.integers(0, 256, (2, 3, 3, 4)).astype(np.uint8)
+    layer = Standardise((0.5, 0.25), (0.5, 0.1))
+    layer.initialise(generator, dtype)
+    expected = (pixels / 255 - np.array([0.5, 0.25]).reshape(2, 1, 1, 1)) / np.array([0.5, 0.1]).reshape(2, 1, 1, 1)
+    for x in (pixels, pixels.astype(dtype)):
+        y, _ = layer.forward(x, Pass())
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "sides", "algorithm", "tile"),
+    [
+        (8, (8, 8), "auto", 4),
+        (8, (6, 8), "auto", 2),
+        (8, (7, 8), "auto", 0),
+        (7, (8, 8), "auto", 0),
+        (8, (8, 8), "im2col", 0),
+        (1, (8, 8), "winograd", 4),
+    ],
+)
+def test_the_algorithm_is_chosen_by_the_shapes(channels, sides, algorithm, tile):
+    layer = Conv2d(channels, 2, 3, padding=1, algorithm=algorithm)
+    layer.output_shape((channels, *sides))
+    assert layer.tile == tile
+
+
+@pytest.mark.parametrize(("stride", "side"), [(2, 9), (1, 5)])
+def test_winograd_is_refused_where_it_is_not_defined(stride, side):
+    with pytest.raises(ValueError, match="conv cannot use winograd: it needs stride 1 and even output sides, and has"):
+        Conv2d(1, 1, 3, stride, algorithm="winograd").output_shape((1, side, side))
+
+
+def test_both_algorithms_are_one_function(generator):
+    x, grad_y = generator.standard_normal((8, 6, 6, 3)), generator.standard_normal((5, 6, 6, 3))
+    results = []
+    for algorithm in ("im2col", "winograd"):
+        layer = Conv2d(8, 5, 3, padding=1, algorithm=algorithm)
+        layer.initialise(np.random.default_rng(3), np.dtype(float))
+        layer.output_shape((8, 6, 6))
+        run = Pass(True, prepared=layer.prepare())
+        y, cache = layer.forward(x, run)
+        grad_x, grads = layer.backward(grad_y, cache, run)
+        results.append((y, grad_x, *grads))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+        assert one.any()
+
+
+def test_running_statistics_take_the_shards_in_order(generator, workers):
+    layer = BatchNorm(2, momentum=0.25)
+    network = Network([layer, Linear(2, 3)], (2,), dtype=np.float64, shard_size=3)
+    images = generator.standard_normal((5, 2)) + 4
+    network.loss_and_gradients(images, np.zeros(5, int), workers)
+    mean, var = np.zeros(2), np.ones(2)
+    for part in (images[:3], images[3:]):
+        mean = 0.75 * mean + 0.25 * part.mean(axis=0)
+        var = 0.75 * var + 0.25 * part.var(axis=0, ddof=1)
+    np.testing.assert_allclose(layer.running_mean, mean)
+    np.testing.assert_allclose(layer.running_var, var)
+
+
+def test_the_base_class_has_no_computation():
+    for call in (lambda: Layer().forward(np.ones(1), Pass()), lambda: Layer().backward(np.ones(1), None, Pass())):
+        with pytest.raises(NotImplementedError):
+            call()

@@ -1,0 +1,225 @@
+"""Networks: shards, threads, the border with the outside, state; and the models."""
+
+import numpy as np
+import pytest
+
+from npl0 import nn
+from npl0.nn.network import Scratch
+from npl0.parallel import Workers
+
+
+def build(dtype=np.float32, shard_size=4, seed=0, dropout=0.0, norm=True):
+    """Build a small network with every kind of layer; without batch norm its gradients do not depend on the shards."""
+    layers = [
+        nn.Standardise((0.4,), (0.3,)),
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        *([nn.BatchNorm(3)] if norm else []),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(48, 5),
+    ]
+    return nn.Network(layers, (1, 8, 8), "small", seed, dtype, shard_size)
+
+
+@pytest.fixture
+def batch(generator):
+    """Eleven images and labels: shards of 4, 4 and 3."""
+    return generator.integers(0, 256, (11, 1, 8, 8)).astype(np.uint8), generator.integers(0, 5, 11)
+
+
+def gradients(network):
+    """Copy the gradients of a network."""
+    return {parameter.name: parameter.grad.copy() for parameter in network.parameters}
+
+
+def test_two_threads_give_the_bits_of_one(batch):
+    results = []
+    for threads in (1, 2):
+        network = build(dropout=0.4)
+        with Workers(threads) as workers:
+            # The second step runs in scratch memory that is already there.
+            losses = [network.loss_and_gradients(*batch, workers, (0, step)) for step in range(2)]
+            results.append((losses, gradients(network), network.predict(batch[0], workers), network.state()))
+    (losses, grads, logits, state), other = results
+    assert losses == other[0]
+    np.testing.assert_array_equal(logits, other[2])
+    for mine, its in ((grads, other[1]), (state, other[3])):
+        for name, array in mine.items():
+            np.testing.assert_array_equal(array, its[name])
+    assert all(grad.any() for grad in grads.values())
+
+
+def test_shards_add_up_to_the_whole(batch, workers):
+    results = []
+    for shard_size in (4, 11, 64, 1):
+        network = build(np.float64, shard_size, norm=False)
+        results.append((*network.loss_and_gradients(*batch, workers), gradients(network), network.predict(batch[0])))
+    loss, correct, grads, logits = results[0]
+    for other in results[1:]:
+        assert loss == pytest.approx(other[0], rel=1e-12)
+        assert correct == other[1]
+        np.testing.assert_allclose(logits, other[3], rtol=1e-10)
+        for name, grad in grads.items():
+            np.testing.assert_allclose(grad, other[2][name], rtol=1e-9, atol=1e-12)
+            assert grad.any()
+
+
+def test_loss_and_hits_are_those_of_the_predictions(batch, workers):
+    network = build(np.float64, norm=False)
+    images, labels = batch
+    loss, correct = network.loss_and_gradients(images, labels, workers)
+    logits = network.predict(images, workers)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    assert loss == pytest.approx(-log_softmax[np.arange(11), labels].mean())
+    assert correct == (logits.argmax(axis=1) == labels).sum()
+
+
+def test_gradients_are_written_anew_at_every_step(batch, workers):
+    network = build(norm=False)
+    network.loss_and_gradients(*batch, workers)
+    first = gradients(network)
+    network.loss_and_gradients(*batch, workers)
+    for name, grad in gradients(network).items():
+        np.testing.assert_array_equal(grad, first[name])
+
+
+def test_dropout_is_keyed_by_the_step(batch, workers):
+    network = build(dropout=0.5, norm=False)
+    losses = [network.loss_and_gradients(*batch, workers, (0, step))[0] for step in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_predictions_are_one_row_an_image(batch):
+    network = build()
+    logits = network.predict(batch[0])
+    assert (logits.shape, logits.dtype) == ((11, 5), np.float32)
+    alone = np.concatenate([network.predict(image[None]) for image in batch[0]])
+    np.testing.assert_allclose(logits, alone, rtol=1e-4, atol=1e-5)
+    assert network.predict(batch[0][:0]).shape == (0, 5)
+
+
+def test_predicting_does_not_move_the_running_statistics(batch):
+    network = build()
+    before = {name: array.copy() for name, array in network.state().items()}
+    network.predict(batch[0])
+    for name, array in network.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([[1.0]], "images must be a NumPy array of numbers, not list"),
+        (np.zeros((2, 1, 8, 8), bool), "images must be a NumPy array of numbers, not bool"),
+        (np.array(["a"]), "images must be a NumPy array of numbers, not <U1"),
+        (np.zeros((2, 8, 8)), r"images must have shape \(N, 1, 8, 8\), not \(2, 8, 8\)"),
+        (np.full((2, 1, 8, 8), np.nan), "images contain NaN or infinity; replace them before calling"),
+        (np.full((2, 1, 8, 8), -np.inf, np.float32), "images contain NaN or infinity"),
+    ],
+)
+def test_images_that_cannot_be_classified_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        build().predict(images)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "shape", "n_labels"), [(3, (1, 8, 8), 4), (3, (1, 8, 8), 2), (0, (1, 8, 8), 0), (3, (8, 8), 3)]
+)
+def test_a_batch_that_does_not_fit_is_refused(workers, n_images, shape, n_labels):
+    images, labels = np.zeros((n_images, *shape), np.uint8), np.zeros(n_labels, int)
+    with pytest.raises(ValueError, match=r"must have shapes \(N, 1, 8, 8\) and \(N,\), N >= 1, not"):
+        build().loss_and_gradients(images, labels, workers)
+
+
+def test_state_goes_round(batch, workers):
+    network, other = build(seed=0), build(seed=1)
+    network.loss_and_gradients(*batch, workers)
+    assert not np.array_equal(network.predict(batch[0]), other.predict(batch[0]))
+    other.load_state({name: array.copy() for name, array in network.state().items()})
+    np.testing.assert_array_equal(network.predict(batch[0]), other.predict(batch[0]))
+
+
+def test_the_state_of_another_model_is_refused():
+    network = build()
+    state = network.state()
+    with pytest.raises(ValueError, match=r"do not belong to small: bn1\.shift do not match"):
+        network.load_state({name: array for name, array in state.items() if name != "bn1.shift"})
+    with pytest.raises(ValueError, match=r"do not belong to small: fc9\.weight do not match"):
+        network.load_state({**state, "fc9.weight": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"fc1\.bias has shape \(5,\), the stored one \(1,\)"):
+        network.load_state({**state, "fc1.bias": np.zeros(1)})
+
+
+def test_layers_and_parameters_have_names():
+    network = build()
+    names = ["standardise1", "conv1", "relu1", "bn1", "maxpool1", "flatten1", "dropout1", "fc1"]
+    assert [layer.name for layer in network.layers] == names
+    parameters = ["conv1.weight", "conv1.bias", "bn1.scale", "bn1.shift", "fc1.weight", "fc1.bias"]
+    assert [parameter.name for parameter in network.parameters] == parameters
+    assert [weight.name for weight in network.weights] == ["conv1.weight", "fc1.weight"]
+    assert {"standardise1.mean", "bn1.running_var"} < network.state().keys()
+
+
+def test_activations_are_named_and_end_in_the_logits(batch):
+    network = build()
+    outputs = dict((name, y.copy()) for name, y in network.activations(batch[0]))
+    assert list(outputs) == [layer.name for layer in network.layers]
+    np.testing.assert_allclose(outputs["fc1"].T, network.predict(batch[0][:4]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "message"),
+    [
+        ([], {}, "a network needs at least one layer"),
+        ([nn.Flatten()], {"shard_size": 0}, "shard_size must be at least 1, not 0"),
+        ([nn.Flatten(), nn.Linear(9, 2)], {}, r"fc1 expects \(9,\), but gets \(4,\) an example"),
+    ],
+)
+def test_networks_that_do_not_fit_together_are_refused(layers, settings, message):
+    with pytest.raises(ValueError, match=message):
+        nn.Network(layers, (1, 2, 2), **settings)
+
+
+def test_scratch_hands_out_the_same_memory_by_name():
+    scratch = Scratch()
+    first = scratch("y", (3, 4), np.dtype(np.float32))
+    assert np.shares_memory(first, scratch("y", (2, 4), np.dtype(np.float32)))
+    assert not np.shares_memory(first, scratch("x", (3, 4), np.dtype(np.float32)))
+    assert not np.shares_memory(first, scratch("y", (3, 4), np.dtype(np.float64)))
+    assert scratch("y", (9, 9), np.dtype(np.float32)).shape == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "biases", "macs"), [("lenet5", 430_500, 580, 2_293_000), ("lenet300", 266_200, 410, 266_200)]
+)
+def test_models_have_their_published_sizes(name, weights, biases, macs):
+    rows = list(nn.build_model(name).summary())
+    assert sum(row.weights for row in rows) == weights
+    assert sum(row.biases for row in rows) == biases
+    assert sum(row.macs for row in rows) == macs
+    assert rows[-1].output_shape == (10,)
+
+
+def test_models_are_keyed_by_the_seed(generator):
+    images = generator.integers(0, 256, (2, 1, 28, 28)).astype(np.uint8)
+    first, again, other = (nn.build_model("lenet300", seed=seed).predict(images) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.any()
+
+
+def test_both_convolutions_give_one_lenet5(generator):
+    images = generator.integers(0, 256, (3, 1, 28, 28)).astype(np.uint8)
+    by_im2col, by_winograd = (
+        nn.build_model("lenet5", conv=algorithm, dtype=np.float64) for algorithm in ("im2col", "auto")
+    )
+    assert [layer.tile for layer in by_winograd.layers if layer.kind == "conv"] == [0, 4]
+    np.testing.assert_allclose(by_im2col.predict(images), by_winograd.predict(images), rtol=1e-9)
+
+
+def test_an_unknown_model_is_refused():
+    with pytest.raises(ValueError, match="model 'lenet6' is unknown: use one of lenet5, lenet300"):
+        nn.build_model("lenet6")

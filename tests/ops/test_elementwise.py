@@ -1,0 +1,110 @@
+"""ReLU and dropout, the linear layer, the loss and batch normalisation, by value; gradcheck has their derivatives."""
+
+import numpy as np
+import pytest
+
+from npl0.ops import activation, linear, norm
+from npl0.ops.kernel import fresh
+from npl0.ops.loss import softmax_cross_entropy
+
+
+def test_relu_keeps_the_positive_and_nan(dtype):
+    y = activation.relu_forward(np.array([-1, 0, 2, np.nan], dtype))
+    np.testing.assert_array_equal(y, [0, 0, 2, np.nan])
+    np.testing.assert_array_equal(activation.relu_backward(np.full(4, 3, dtype), y), [0, 0, 3, 0])
+
+
+def test_dropout_keeps_where_the_noise_reaches_the_rate(dtype):
+    x, u = np.array([1, 2, 3, 4], dtype), np.array([0, 0.24, 0.25, 0.99], np.float32)
+    y, factor = activation.dropout_forward(x, u, 0.25)
+    np.testing.assert_allclose(y, [0, 0, 4, 16 / 3], rtol=1e-6)
+    np.testing.assert_allclose(activation.dropout_backward(np.ones(4, dtype), factor), [0, 0, 4 / 3, 4 / 3], rtol=1e-6)
+    assert y.dtype == factor.dtype == dtype
+
+
+def test_dropout_keeps_the_mean():
+    u = (np.arange(1000) + 0.5) / 1000
+    assert activation.dropout_forward(np.ones(1000), u, 0.4)[0].mean() == pytest.approx(1)
+
+
+def test_linear_by_hand(dtype):
+    x, w, b = np.array([[1], [2]], dtype), np.array([[1, 0], [3, 4], [0, -1]], dtype), np.array([1, 0, 5], dtype)
+    np.testing.assert_array_equal(linear.linear_forward(x, w, b), [[2], [11], [3]])
+    grad_x, grad_w, grad_b = linear.linear_backward(np.array([[1], [2], [3]], dtype), x, w)
+    np.testing.assert_array_equal(grad_x, [[7], [5]])
+    np.testing.assert_array_equal(grad_w, [[1, 2], [2, 4], [3, 6]])
+    np.testing.assert_array_equal(grad_b, [1, 2, 3])
+    assert linear.linear_backward(np.ones((3, 1), dtype), x, w, need_grad_x=False)[0] is None
+
+
+def test_operations_write_into_the_allocator_they_are_given(generator):
+    handed_out = {}
+
+    def new(name, shape, dtype):
+        handed_out[name] = fresh(name, shape, dtype)
+        return handed_out[name]
+
+    x, w, b = generator.standard_normal((2, 3)), generator.standard_normal((4, 2)), np.zeros(4)
+    y = linear.linear_forward(x, w, b, new)
+    grads = linear.linear_backward(y, x, w, new=new)
+    assert y is handed_out["y"]
+    assert grads[0] is handed_out["grad_x"]
+    assert grads[1] is handed_out["grad_w"]
+
+
+def test_cross_entropy_by_hand(dtype):
+    logits, labels = np.log(np.array([[1, 6], [3, 2]], dtype)), np.array([1, 1])
+    loss, correct, grad = softmax_cross_entropy(logits, labels)
+    assert loss == pytest.approx((np.log(4 / 3) + np.log(4)) / 2, rel=1e-6)
+    assert correct == 1
+    np.testing.assert_allclose(grad, np.array([[0.25, 0.75], [-0.25, -0.75]]) / 2, rtol=1e-5)
+    assert grad.dtype == dtype
+
+
+def test_cross_entropy_of_shards_adds_up(generator):
+    logits, labels = generator.standard_normal((5, 7)), generator.integers(0, 5, 7).astype(np.uint8)
+    loss, correct, grad = softmax_cross_entropy(logits, labels)
+    parts = [softmax_cross_entropy(logits[:, part], labels[part], 7) for part in (slice(0, 4), slice(4, 7))]
+    assert loss == pytest.approx(sum(part[0] for part in parts))
+    assert correct == sum(part[1] for part in parts)
+    np.testing.assert_allclose(grad, np.hstack([part[2] for part in parts]))
+    assert loss > 0
+
+
+def test_cross_entropy_survives_huge_logits(dtype):
+    loss, _, grad = softmax_cross_entropy(np.array([[1e4], [-1e4]], dtype), np.array([1]))
+    assert loss == pytest.approx(2e4)
+    np.testing.assert_array_equal(grad, [[1], [-1]])
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_refused(label):
+    with pytest.raises(ValueError, match=rf"labels must lie in \[0, 2\], found {min(label, 0)} to {max(label, 0)}"):
+        softmax_cross_entropy(np.zeros((3, 2)), np.array([0, label]))
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (3, 2, 3, 4)])
+def test_batch_norm_leaves_mean_shift_and_deviation_scale(generator, dirty, dtype, shape):
+    x = (generator.standard_normal(shape) * 5 + 2).astype(dtype)
+    scale, shift = np.array([1, 2, 3], dtype), np.array([-1, 0, 4], dtype)
+    y, _, (mean, var) = norm.batchnorm_forward(x, scale, shift, new=dirty)
+    rows, out = x.reshape(3, -1), y.reshape(3, -1)
+    np.testing.assert_allclose(out.mean(axis=1), shift, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=1), scale, rtol=1e-4)
+    np.testing.assert_allclose(mean, rows.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(var, rows.var(axis=1, ddof=1), rtol=1e-4)
+    assert y.dtype == dtype
+
+
+def test_batch_norm_at_inference_uses_the_running_statistics(generator, dtype):
+    x = generator.standard_normal((2, 3, 3, 4)).astype(dtype)
+    mean, var = np.array([1, -1], dtype), np.array([4, 9], dtype)
+    y = norm.batchnorm_inference(x, np.array([2, 1], dtype), np.array([0, 5], dtype), mean, var, epsilon=0)
+    np.testing.assert_allclose(y[0], (x[0] - 1) / 2 * 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y[1], (x[1] + 1) / 3 + 5, rtol=1e-4, atol=1e-5)
+    assert y.dtype == dtype
+
+
+def test_batch_norm_of_one_value_is_refused():
+    with pytest.raises(ValueError, match="at least 2 values a feature in training; use larger batches"):
+        norm.batchnorm_forward(np.zeros((3, 1)), np.ones(3), np.zeros(3))

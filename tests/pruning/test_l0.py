@@ -1,0 +1,212 @@
+"""The L0 pruner: noise, penalty, ramp, folding, shared gates."""
+
+import numpy as np
+import pytest
+
+from npl0 import nn
+from npl0.ops import hard_concrete
+from npl0.optim import build_optimizer
+from npl0.parallel import Workers
+from npl0.pruning import L0, density
+from npl0.pruning.l0 import BLOCK, CLAMP
+
+
+@pytest.fixture
+def make(build, workers):
+    """Build an L0 pruner of the small network, its gates spread over closed, half open and open."""
+
+    def make_pruner(dtype=np.float32, spread=True, threads=workers, **settings):
+        pruner = L0(build(dtype), 100, threads, **settings)
+        if spread:
+            for i, gate in enumerate(pruner.gates):
+                gate.value[...] = 3 * np.random.default_rng(i).standard_normal(gate.value.shape)
+        return pruner
+
+    return make_pruner
+
+
+def weights(pruner):
+    """Copy the weights of the network."""
+    return [weight.value.copy() for weight in pruner.network.weights]
+
+
+def test_gates_start_where_they_are_told(make):
+    pruner = make(spread=False, log_alpha_init=1.5)
+    for gate in pruner.gates:
+        assert gate.value.mean() == pytest.approx(1.5, abs=0.01)
+        assert 0.005 < gate.value.std() < 0.015
+
+
+def test_theta_is_what_the_weights_were(make, build):
+    for theta, weight in zip(make().theta, build().weights, strict=True):
+        np.testing.assert_array_equal(theta.value, weight.value)
+        assert theta.value.any()
+
+
+def test_noise_is_keyed_by_the_step_and_the_seed(make):
+    drawn = {}
+    for name, seed, step in [("a", 0, 3), ("again", 0, 3), ("other step", 0, 4), ("other seed", 1, 3)]:
+        pruner = make(seed=seed)
+        pruner.write_weights(step)
+        drawn[name] = weights(pruner)
+    for i, first in enumerate(drawn["a"]):
+        np.testing.assert_array_equal(first, drawn["again"][i])
+        assert not np.array_equal(first, drawn["other step"][i])
+        assert not np.array_equal(first, drawn["other seed"][i])
+
+
+def test_drawing_twice_changes_nothing(make):
+    pruner = make()
+    pruner.write_weights(7)
+    first = weights(pruner)
+    pruner.write_test_weights()
+    pruner.write_weights(7)
+    for one, other in zip(first, weights(pruner), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_threads_give_the_bits_of_one(train, make):
+    results = []
+    for threads in (1, 2):
+        with Workers(threads) as workers:
+            pruner = make(threads=workers)
+            optimizer = build_optimizer("adam", pruner.groups(1e-3, 0.0))
+            results.append((train(pruner, optimizer, 3), {k: v.copy() for k, v in pruner.state().items()}))
+    assert results[0][0] == results[1][0]
+    for name, array in results[0][1].items():
+        np.testing.assert_array_equal(array, results[1][1][name])
+
+
+def test_a_weight_of_several_blocks_is_gated_in_every_row(workers):
+    network = nn.Network([nn.Linear(500, 300)], (500,))
+    assert network.weights[0].size > 2 * BLOCK
+    pruner = L0(network, 100, workers)
+    # All gates alike, so that only the noise tells them apart.
+    pruner.gates[0].value[...] = 0
+    pruner.write_weights(0)
+    open_share = (network.weights[0].value != 0).mean(axis=1)
+    np.testing.assert_allclose(open_share, hard_concrete.open_probability(np.zeros(1))[0], atol=0.12)
+    # The blocks have noise of their own.
+    rows = BLOCK // 500
+    pattern = network.weights[0].value != 0
+    assert not np.array_equal(pattern[:rows], pattern[rows : 2 * rows])
+
+
+@pytest.mark.parametrize("gate_shape", ["weight", "filter", "input"])
+def test_penalty_is_the_formula(make, batch, workers, gate_shape, dtype):
+    pruner = make(dtype, l0_lambda=5.0, layer_lambda={"fc1": 0.5, "conv1": 0.0}, gate_shape=gate_shape)
+    pruner.write_weights(0)
+    pruner.network.loss_and_gradients(*batch, workers)
+    expected = {
+        gate.name.split(".")[0]: float(hard_concrete.open_probability(gate.value).sum()) * theta.size / gate.size
+        for gate, theta in zip(pruner.gates, pruner.theta, strict=True)
+    }
+    assert pruner.read_gradients() == pytest.approx(5 / 100 * (0.5 * expected["fc1"] + expected["fc2"]), rel=1e-5)
+    assert pruner.expected_l0() == pytest.approx(sum(expected.values()), rel=1e-6)
+    assert 0 < pruner.expected_l0() < sum(theta.size for theta in pruner.theta)
+
+
+def test_lambda_rises_in_a_straight_line_to_its_full_strength(make, batch, workers):
+    ramped, full = make(ramp_steps=4), make()
+    factors = []
+    for step in range(6):
+        penalties = []
+        for pruner in (ramped, full):
+            pruner.write_weights(step)
+            pruner.network.loss_and_gradients(*batch, workers)
+            penalties.append(pruner.read_gradients())
+        factors.append(penalties[0] / penalties[1])
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
+def test_gates_are_held_within_the_clamp(make):
+    pruner = make()
+    for gate in pruner.gates:
+        gate.value[...] *= 100
+    pruner.after_step(0)
+    for gate in pruner.gates:
+        assert np.abs(gate.value).max() == CLAMP
+
+
+@pytest.mark.parametrize("test_gate", ["paper", "median"])
+@pytest.mark.parametrize("gate_shape", ["weight", "filter", "input"])
+def test_folding_the_gates_changes_no_bit(make, batch, gate_shape, test_gate):
+    pruner = make(gate_shape=gate_shape, test_gate=test_gate)
+    pruner.write_test_weights()
+    gated = pruner.network.predict(batch[0])
+    masks = pruner.finalise()
+    np.testing.assert_array_equal(pruner.network.predict(batch[0]), gated)
+    assert gated.any()
+    assert 0 < density(masks) < 1
+    for weight, gate in zip(pruner.network.weights, pruner.gates, strict=True):
+        opened = hard_concrete.deterministic_gate(gate.value, test_gate) > 0
+        np.testing.assert_array_equal(masks[weight.name], np.broadcast_to(opened, weight.value.shape))
+        np.testing.assert_array_equal(weight.value != 0, masks[weight.name])
+
+
+@pytest.mark.parametrize(("gate_shape", "axis"), [("filter", 0), ("input", 1)])
+def test_shared_gates_take_whole_filters_or_inputs(make, gate_shape, axis):
+    pruner = make(gate_shape=gate_shape)
+    for mask, theta, gate in zip(pruner.finalise().values(), pruner.theta, pruner.gates, strict=True):
+        assert gate.size == theta.value.shape[axis]
+        lines = np.moveaxis(mask, axis, 0).reshape(gate.size, -1)
+        np.testing.assert_array_equal(lines.all(axis=1), lines.any(axis=1))
+    pruner.write_weights(0)
+    drawn = np.moveaxis(pruner.network.weights[1].value, axis, 0) != 0
+    np.testing.assert_array_equal(drawn.all(axis=1), drawn.any(axis=1))
+
+
+def test_the_penalty_closes_gates_and_the_loss_opens_none_without_it(make, train):
+    kept = []
+    for l0_lambda in (0.0, 20.0):
+        pruner = make(spread=False, l0_lambda=l0_lambda, log_alpha_init=0.0, gate_learning_rate=0.3)
+        train(pruner, build_optimizer("adam", pruner.groups(1e-3, 0.0)), 20)
+        kept.append(pruner.expected_l0())
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_training_lowers_the_loss(make, train):
+    pruner = make(spread=False, l0_lambda=0.01)
+    losses = train(pruner, build_optimizer("adam", pruner.groups(1e-2, 0.0)), 40)
+    assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
+
+
+def test_groups_are_weights_others_and_gates(make):
+    pruner = make(gate_learning_rate=0.7)
+    weights_group, rest, gates = pruner.groups(0.1, 0.2)
+    assert (weights_group.parameters, weights_group.learning_rate, weights_group.weight_decay) == (
+        pruner.theta,
+        0.1,
+        0.2,
+    )
+    assert ([p.kind for p in rest.parameters], rest.learning_rate, rest.weight_decay) == (["bias"] * 3, 0.1, 0.0)
+    assert (gates.parameters, gates.learning_rate, gates.weight_decay) == (pruner.gates, 0.7, 0.0)
+
+
+def test_state_goes_round(make):
+    pruner, other = make(), make(spread=False, seed=5)
+    other.load_state({name: array.copy() for name, array in pruner.state().items()})
+    pruner.write_test_weights()
+    for one, its in zip(weights(pruner), weights(other), strict=True):
+        np.testing.assert_array_equal(one, its)
+        assert one.any()
+
+
+def test_the_state_of_other_gates_is_refused(make):
+    with pytest.raises(
+        ValueError, match=r"conv1.weight.log_alpha has shape \(4, 1, 3, 3\), the stored one \(4, 1, 1, 1\)"
+    ):
+        make().load_state(make(gate_shape="filter").state())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layer_lambda": {"fc9": 1.0}}, "layer_lambda names fc9; the gated layers are conv1, fc1, fc2"),
+        ({"gate_shape": "row"}, "gate_shape 'row' is unknown: use one of weight, filter, input"),
+        ({"test_gate": "mean"}, "test gate 'mean' is unknown: use one of paper, median"),
+    ],
+)
+def test_impossible_settings_are_refused(make, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(**settings)

@@ -1,0 +1,147 @@
+"""The dense pruner, fixed masks, and pruning by magnitude."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from npl0.optim import SGD, Adam, ParameterGroup
+from npl0.pruning import FixedMask, Magnitude, Pruner, apply_masks, density, keep_largest
+
+
+def half_masks(network):
+    """Return masks that keep about half of every weight."""
+    generator = np.random.default_rng(1)
+    return {weight.name: generator.random(weight.value.shape) < 0.5 for weight in network.weights}
+
+
+def optimizer_of(pruner, kind):
+    """Return an optimiser that has everything with which a pruned weight could come back."""
+    groups = pruner.groups(0.05, 0.01)
+    return SGD(groups, momentum=0.9) if kind == "sgd" else Adam(groups)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_masked_weights_never_grow_again(build, train, kind):
+    network = build()
+    optimizer = optimizer_of(Pruner(network), kind)
+    # Momentum is collected densely first, so that the mask meets an optimiser that is in motion.
+    train(Pruner(network), optimizer, 3)
+    pruner = FixedMask(network, half_masks(network))
+    for _ in range(4):
+        before = [weight.value.copy() for weight in network.weights]
+        train(pruner, optimizer, 1)
+        for weight, old in zip(network.weights, before, strict=True):
+            mask = pruner.masks()[weight.name]
+            assert not weight.value[~mask].any()
+            assert not weight.grad[~mask].any()
+            assert (weight.value[mask] != old[mask]).mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_full_mask_is_dense_training_bit_for_bit(build, train, kind):
+    dense, masked = build(), build()
+    full = {weight.name: np.ones(weight.value.shape, bool) for weight in masked.weights}
+    losses = [train(p, optimizer_of(p, kind), 3) for p in (Pruner(dense), FixedMask(masked, full))]
+    assert losses[0] == losses[1]
+    for one, other in zip(dense.parameters, masked.parameters, strict=True):
+        np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_the_dense_pruner_trains_everything_and_prunes_nothing(build, train, workers, batch):
+    network, plain = build(), build()
+    pruner = Pruner(network)
+    losses = train(pruner, optimizer_of(pruner, "adam"), 3)
+    optimizer = Adam([ParameterGroup(plain.weights, 0.05, 0.01), ParameterGroup([*plain.parameters[1::2]], 0.05)])
+    for step, loss in enumerate(losses):
+        assert plain.loss_and_gradients(*batch, workers, (0, step))[0] == loss
+        optimizer.step(workers)
+    masks = pruner.finalise()
+    assert density(masks) == 1
+    assert pruner.expected_l0() is None
+    for one, other in zip(network.parameters, plain.parameters, strict=True):
+        np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_applying_masks_zeroes_what_is_not_kept(build):
+    network = build()
+    before = [weight.value.copy() for weight in network.weights]
+    masks = half_masks(network)
+    apply_masks(network, masks)
+    for weight, old in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.value, np.where(masks[weight.name], old, 0))
+    assert density(masks) == pytest.approx(0.5, abs=0.05)
+
+
+def test_masks_that_do_not_fit_are_refused(build):
+    network = build()
+    masks = half_masks(network)
+    with pytest.raises(
+        ValueError, match=r"masks are needed for conv1\.weight, fc1\.weight, fc2\.weight, but were given"
+    ):
+        apply_masks(network, {"conv1.weight": masks["conv1.weight"]})
+    for wrong in (np.ones((5, 21), bool), np.ones((5, 20))):
+        with pytest.raises(ValueError, match=r"the mask of fc2\.weight must be bool of shape \(5, 20\), not"):
+            apply_masks(network, {**masks, "fc2.weight": wrong})
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(float)), st.data())
+def test_exactly_so_many_are_kept_and_the_lower_index_wins_a_tie(scores, data):
+    count = data.draw(st.integers(0, scores.size))
+    mask = keep_largest(scores, count)
+    assert mask.dtype == bool
+    assert mask.sum() == count
+    kept = [(-scores[i], i) for i in np.flatnonzero(mask)]
+    lost = [(-scores[i], i) for i in np.flatnonzero(~mask)]
+    assert not kept or not lost or max(kept) < min(lost)
+
+
+def test_keeping_keeps_the_shape():
+    np.testing.assert_array_equal(keep_largest(np.array([[1, 3], [3, 2]]), 2), [[False, True], [True, False]])
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "message"),
+    [([1.0], 2, "cannot keep 2 of 1 weights"), ([1.0], -1, "cannot keep -1 of 1"), ([1.0, np.nan], 1, "contain NaN")],
+)
+def test_what_cannot_be_kept_is_refused(scores, count, message):
+    with pytest.raises(ValueError, match=message):
+        keep_largest(np.array(scores), count)
+
+
+@pytest.mark.parametrize("criterion", ["global", "layer-std"])
+@pytest.mark.parametrize("compression", [1, 3.7, 1000, 1e9])
+def test_magnitude_keeps_exactly_so_many_and_the_largest(build, criterion, compression):
+    network = build()
+    before = {weight.name: weight.value.copy() for weight in network.weights}
+    pruner = Magnitude(network, criterion, compression)
+    assert density(pruner.masks()) == 1
+    masks = pruner.finalise()
+    size = sum(weight.size for weight in network.weights)
+    assert sum(mask.sum() for mask in masks.values()) == max(1, round(size / compression))
+    scale = {name: value.std() if criterion == "layer-std" else 1 for name, value in before.items()}
+    scores = {name: np.abs(value) / scale[name] for name, value in before.items()}
+    kept = np.concatenate([scores[name][mask] for name, mask in masks.items()])
+    lost = np.concatenate([scores[name][~mask] for name, mask in masks.items()])
+    assert kept.min() >= lost.max(initial=0)
+    for weight in network.weights:
+        np.testing.assert_array_equal(weight.value, np.where(masks[weight.name], before[weight.name], 0))
+        np.testing.assert_array_equal(pruner.masks()[weight.name], masks[weight.name])
+
+
+@pytest.mark.parametrize("criterion", ["global", "layer-std"])
+def test_quality_is_a_threshold_in_standard_deviations(build, criterion):
+    network = build()
+    values = {weight.name: weight.value.copy() for weight in network.weights}
+    everything = np.concatenate([value.reshape(-1) for value in values.values()])
+    masks = Magnitude(network, criterion, None, quality=1.5).finalise()
+    for name, value in values.items():
+        std = value.std() if criterion == "layer-std" else everything.std()
+        np.testing.assert_array_equal(masks[name], np.abs(value) > 1.5 * std)
+    assert 0 < density(masks) < 0.5
+
+
+def test_an_unknown_criterion_is_refused(build):
+    with pytest.raises(ValueError, match="criterion 'size' is unknown: use one of layer-std, global"):
+        Magnitude(build(), "size")

@@ -74,7 +74,8 @@ def npl0_step(model: str, variant: str, threads: int) -> tuple[Any, dict[str, Ca
 
     workers, network = Workers(threads), build_model(model, mean=(MEAN,), std=(STD,))
     gates = {"gate_learning_rate": GATE_LEARNING_RATE, "log_alpha_init": LOG_ALPHA_INIT, "l0_lambda": L0_LAMBDA}
-    pruner = L0(network, IMAGES, workers, **gates) if variant == "gated" else Pruner(network)
+    pruner = L0(network, IMAGES, **gates) if variant == "gated" else Pruner(network)
+    pruner.workers = workers
     optimizer = Adam(pruner.groups(LEARNING_RATE, 0.0))
     images, labels, order = synthetic_data()
 

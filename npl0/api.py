@@ -23,8 +23,6 @@ npl0.save_model("pruned.npz", network)
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from tqdm import tqdm
@@ -180,7 +178,6 @@ def fit(
     with (
         Workers(available_threads() if threads is None else threads) as workers,
         tqdm(total=steps, desc=name, unit="step", disable=quiet, file=sys.stderr) as bar,
-        _lent(workers, pruner),
     ):
         try:
             train_stage(
@@ -211,19 +208,6 @@ class _Watcher(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         self.rows.append(row)
-
-
-@contextmanager
-def _lent(workers: Workers, pruner: Pruner) -> Iterator[None]:
-    """Let gates that have no threads of their own use these for the length of the block."""
-    if not isinstance(pruner, L0) or pruner.workers is not None:
-        yield
-        return
-    pruner.workers = workers
-    try:
-        yield
-    finally:
-        pruner.workers = None
 
 
 def _checked(

@@ -25,7 +25,8 @@ def save_arrays(
     path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray], compress: bool = False
 ) -> None:
     """Write arrays by name, and a header of plain JSON values, atomically."""
-    text = json.dumps({"format": FORMAT, **header})
+    # The zip format's checksums cover what its members hold, not their names; so the names are kept twice.
+    text = json.dumps({"format": FORMAT, "arrays": list(arrays), **header})
     content = {_HEADER: np.frombuffer(text.encode(), np.uint8), **arrays}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         (np.savez_compressed if compress else np.savez)(file, **content)
@@ -54,6 +55,8 @@ def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str,
         raise CheckpointError(f"{path} is damaged or not {what} of npl0's ({error}); {remedy}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by this version of npl0 (format {FORMAT}); {remedy}")
+    if header.pop("arrays", None) != list(arrays):
+        raise CheckpointError(f"{path} is damaged (its arrays are not those its header lists); {remedy}")
     return header, arrays
 
 

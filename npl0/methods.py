@@ -8,22 +8,20 @@ from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
 from npl0.nn.network import Network
-from npl0.parallel import Workers
 from npl0.pruning import L0, Magnitude, Pruner
 
 
-def _build_dense(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+def _build_dense(network: Network, config: RunConfig, n_train: int) -> Pruner:
     return Pruner(network)
 
 
-def _build_l0(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+def _build_l0(network: Network, config: RunConfig, n_train: int) -> Pruner:
     settings = config.l0
     steps_per_epoch = math.ceil(n_train / config.train.batch_size)
     try:
         return L0(
             network,
             n_train,
-            workers,
             seed=config.seed,
             l0_lambda=settings.l0_lambda,
             layer_lambda=parse_layer_factors(settings.layer_lambda),
@@ -37,12 +35,12 @@ def _build_l0(network: Network, config: RunConfig, n_train: int, workers: Worker
         raise ConfigError(str(error)) from error
 
 
-def _build_magnitude(network: Network, config: RunConfig, n_train: int, workers: Workers) -> Pruner:
+def _build_magnitude(network: Network, config: RunConfig, n_train: int) -> Pruner:
     settings = config.magnitude
     return Magnitude(network, settings.criterion, settings.compression or None, settings.quality)
 
 
-PRUNERS: dict[str, Callable[[Network, RunConfig, int, Workers], Pruner]] = {
+PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
     "l0": _build_l0,
     "magnitude": _build_magnitude,
     "dense": _build_dense,

@@ -114,7 +114,7 @@ class Run:
         return self._record()
 
     def _begin_train(self) -> None:
-        self.pruner = PRUNERS[self.config.method](self.network, self.config, len(self.train_set[0]), self.workers)
+        self.pruner = PRUNERS[self.config.method](self.network, self.config, len(self.train_set[0]))
         train = self.config.train
         self.optimizer = self._optimizer(train.learning_rate, train.weight_decay)
 

@@ -118,42 +118,34 @@ def train_stage(
     observer = observer or Observer()
     schedule = SCHEDULES[stage.schedule]
     steps = math.ceil(len(images) / stage.batch_size)
-    while progress.epoch < stage.epochs:
-        order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
-        while progress.batch < steps:
-            began = time.perf_counter()
-            step = progress.epoch * steps + progress.batch
-            picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
-            shifts = rng.generator(stage.seed, "augment", stage.key, step)
-            batch = random_shift(images[picked], stage.shift, shifts)
-            factor = schedule(step / (stage.epochs * steps))
-            pruner.write_weights(step)
-            loss, correct = network.loss_and_gradients(batch, labels[picked], workers, (stage.seed, stage.key, step))
-            if not math.isfinite(loss):
-                raise _diverged(stage, network, batch, step, progress, loss)
-            penalty = pruner.read_gradients()
-            optimizer.step(workers, factor)
-            pruner.after_step(step)
-            progress.batch += 1
-            progress.loss_sum += loss * len(picked)
-            progress.penalty_sum += penalty
-            progress.correct += correct
-            progress.epoch_seconds += time.perf_counter() - began
-            observer.after_step(progress, loss)
-        # The last step's factor, computed anew: a run that was stopped after that step takes none in this epoch.
-        factor = schedule(((progress.epoch + 1) * steps - 1) / (stage.epochs * steps))
-        row = _finish_epoch(
-            stage,
-            network,
-            pruner,
-            batch_count=steps,
-            progress=progress,
-            factor=factor,
-            n=len(images),
-            validation=validation,
-            workers=workers,
-        )
-        observer.after_epoch(progress, row)
+    with pruner.sharing(workers):
+        while progress.epoch < stage.epochs:
+            order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
+            while progress.batch < steps:
+                began = time.perf_counter()
+                step = progress.epoch * steps + progress.batch
+                picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
+                shifts = rng.generator(stage.seed, "augment", stage.key, step)
+                batch = random_shift(images[picked], stage.shift, shifts)
+
+                pruner.write_weights(step)
+                key = (stage.seed, stage.key, step)
+                loss, correct = network.loss_and_gradients(batch, labels[picked], workers, key)
+                if not math.isfinite(loss):
+                    raise _diverged(stage, network, batch, step, progress, loss)
+                penalty = pruner.read_gradients()
+                optimizer.step(workers, schedule(step / (stage.epochs * steps)))
+                pruner.after_step(step)
+
+                progress.batch += 1
+                progress.loss_sum += loss * len(picked)
+                progress.penalty_sum += penalty
+                progress.correct += correct
+                progress.epoch_seconds += time.perf_counter() - began
+                observer.after_step(progress, loss)
+            factor = schedule(((progress.epoch + 1) * steps - 1) / (stage.epochs * steps))
+            row = _finish_epoch(stage, network, pruner, steps, progress, factor, len(images), validation, workers)
+            observer.after_epoch(progress, row)
 
 
 def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, validation, workers) -> EpochRow:

@@ -84,9 +84,7 @@ def l0_problem(draw: Draw, gate_shape: str, kind: type[L0] = L0) -> Problem:
     """Loss and penalty by theta, log_alpha and the biases, in the middle of the ramp; the noise is that of step 1."""
     network = perceptron()
     loss = loss_function(draw, network, 4)
-    pruner = kind(
-        network, 7, draw.workers, l0_lambda=3.0, layer_lambda={"fc2": 0.5}, ramp_steps=3, gate_shape=gate_shape
-    )
+    pruner = kind(network, 7, l0_lambda=3.0, layer_lambda={"fc2": 0.5}, ramp_steps=3, gate_shape=gate_shape)
     for gate in pruner.gates:
         gate.value[...] = 0.7 * draw.normal(*gate.value.shape)
     free = [p for group in pruner.groups(1.0, 0.0) for p in group.parameters]

@@ -8,9 +8,9 @@ Derivation (Toom and Cook, then transposed). The product of a polynomial w of de
 m - 1 is fixed by its values at n - 1 points and its leading coefficient (the point "infinity"): with the Vandermonde
 matrices V_r (n, r) and V_m (n, m), `w * v = C [(V_r w) * (V_m v)]`, C the interpolation. Correlation with w is the
 transpose of the multiplication by w, v -> w * v, and transposing swaps C and V_m: `y = V_mᵀ [(V_r w) * (Cᵀ x)]`.
-Column i of C is the Lagrange polynomial of p_i, `prod_{k != i} (t - p_k) / f_i`, and the last is `prod_k (t - p_k)`, with
-f_n = 1. The division by `f_i = prod_{k != i} (p_i - p_k)` is moved to the filter's side, which is transformed less often:
-`Aᵀ = V_mᵀ`, `G = diag(1 / f) V_r`, `Bᵀ = diag(f) Cᵀ`. That makes n multiplications instead of m r.
+Column i of C is the Lagrange polynomial of p_i, `prod_{k != i} (t - p_k) / f_i`, and the last is `prod_k (t - p_k)`,
+with f_n = 1. The division by `f_i = prod_{k != i} (p_i - p_k)` is moved to the filter's side, which is transformed less
+often: `Aᵀ = V_mᵀ`, `G = diag(1 / f) V_r`, `Bᵀ = diag(f) Cᵀ`. That makes n multiplications instead of m r.
 
 Two dimensions nest: `y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A`, n² multiplications instead of (m r)². As a flat vector of a tile,
 `Bᵀ x B = (Bᵀ ⊗ Bᵀ) vec(x)`, so that with tiles laid out by `im2col(kernel n, stride m)` a convolution is

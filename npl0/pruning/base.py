@@ -1,11 +1,14 @@
 """The pruner: who writes the weights before a step and who reads the gradients after it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from npl0.nn.network import Network
 from npl0.optim import ParameterGroup
+from npl0.parallel import Workers
 from npl0.parameter import Parameter
 
 Masks = dict[str, np.ndarray]
@@ -27,6 +30,19 @@ class Pruner:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self.workers: Workers | None = None
+
+    @contextmanager
+    def sharing(self, workers: Workers) -> Iterator[None]:
+        """Let the pruner use these threads for the length of the block; outside it computes in the caller's."""
+        self.workers = workers
+        try:
+            yield
+        finally:
+            self.workers = None
+
+    def _map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return [function(item) for item in items] if self.workers is None else self.workers.map(function, items)
 
     def groups(self, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
         """Return what the optimiser moves; only weights decay."""

@@ -8,9 +8,7 @@ The loss is `mean cross-entropy(theta * z) + lambda / N_train * sum over weights
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +17,6 @@ from npl0.nn.network import Network
 from npl0.ops import hard_concrete
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
 from npl0.optim import ParameterGroup
-from npl0.parallel import Workers
 from npl0.parameter import Parameter
 from npl0.pruning.base import Masks, Pruner
 
@@ -55,7 +52,6 @@ class L0(Pruner):
     ----------
     network : its present weights become theta.
     n_train : the number of training examples, which divides lambda.
-    workers : the threads that share the gates out; None: the caller's thread, or those of `npl0.fit`.
     seed : keys the noise.
     l0_lambda : strength per weight, before the division by n_train.
     layer_lambda : factors for single layers, by layer name; 1 for those not named.
@@ -77,7 +73,6 @@ class L0(Pruner):
         self,
         network: Network,
         n_train: int,
-        workers: Workers | None = None,
         seed: int = 0,
         l0_lambda: float = 8.0,
         layer_lambda: dict[str, float] | None = None,
@@ -88,7 +83,7 @@ class L0(Pruner):
         test_gate: str = "paper",
     ) -> None:
         super().__init__(network)
-        self.workers, self.seed, self.ramp_steps = workers, seed, ramp_steps
+        self.seed, self.ramp_steps = seed, ramp_steps
         self.gate_learning_rate, self.test_gate = gate_learning_rate, test_gate
         layers = {weight.name.split(".")[0] for weight in network.weights}
         factors = layer_lambda or {}
@@ -154,9 +149,6 @@ class L0(Pruner):
 
     def after_step(self, step: int) -> None:
         self._map(lambda b: np.clip(b.log_alpha, -CLAMP, CLAMP, out=b.log_alpha), self._blocks)
-
-    def _map(self, function: Callable[[_Block], Any], blocks: list[_Block]) -> list[Any]:
-        return [function(block) for block in blocks] if self.workers is None else self.workers.map(function, blocks)
 
     def _test_gates(self) -> list[np.ndarray]:
         return [hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates]

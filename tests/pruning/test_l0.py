@@ -16,7 +16,8 @@ def make(build, workers):
     """Build an L0 pruner of the small network, its gates spread over closed, half open and open."""
 
     def make_pruner(dtype=np.float32, spread=True, threads=workers, **settings):
-        pruner = L0(build(dtype), 100, threads, **settings)
+        pruner = L0(build(dtype), 100, **settings)
+        pruner.workers = threads
         if spread:
             for i, gate in enumerate(pruner.gates):
                 gate.value[...] = 3 * np.random.default_rng(i).standard_normal(gate.value.shape)
@@ -77,10 +78,10 @@ def test_two_threads_give_the_bits_of_one(train, make):
         np.testing.assert_array_equal(array, results[1][1][name])
 
 
-def test_a_weight_of_several_blocks_is_gated_in_every_row(workers):
+def test_a_weight_of_several_blocks_is_gated_in_every_row():
     network = nn.Network([nn.Linear(500, 300)], (500,))
     assert network.weights[0].size > 2 * BLOCK
-    pruner = L0(network, 100, workers)
+    pruner = L0(network, 100)
     # All gates alike, so that only the noise tells them apart.
     pruner.gates[0].value[...] = 0
     pruner.write_weights(0)

@@ -31,9 +31,20 @@ def setting(
     high: float | None = None,
     choices: Iterable[str] | None = None,
     above: float | None = None,
+    metavar: str = "",
+    bare: Any = None,
 ) -> Any:
-    """Declare a field: its default, help text and allowed range (`low` and `high` inclusive, `above` exclusive)."""
+    """Declare a field.
+
+    Parameters
+    ----------
+    default, help : its value if nothing is said, and what it is.
+    low, high, above, choices : its range: `low` and `high` inclusive, `above` exclusive.
+    metavar : what help texts call its value.
+    bare : the value of its flag when given without one; None: the flag needs a value.
+    """
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": tuple(choices or ())}
+    metadata |= {"metavar": metavar, "bare": bare}
     return field(default=default, metadata=metadata)
 
 
@@ -115,7 +126,7 @@ class L0Config(Section):
     """The gates of `--method l0`."""
 
     l0_lambda: float = setting(12.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
-    layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2")
+    layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
     ramp_epochs: float = setting(8.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
@@ -156,11 +167,11 @@ class RunConfig(Section):
 
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
     data: str = setting("mnist", "data set", choices=DATA_NAMES)
-    data_dir: str = setting("", "folder with four IDX files to use in the data set's place")
+    data_dir: str = setting("", "folder with four IDX files to use in the data set's place", metavar="DIR")
     method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
-    seed: int = setting(0, "seed of every random draw", 0, 2**63 - 1)
+    seed: int = setting(0, "seed of every random draw", 0)
     validation: int = setting(
-        0, "training images set aside for choosing settings; accuracies are then theirs", 0, 10**9
+        0, "training images set aside for choosing settings, 5000 if no N; accuracies are then theirs", 0, bare=5000
     )
     shard_size: int = setting(64, "examples a thread takes at a time; decides bits, like the seed", 1, 65_536)
     conv: str = setting("auto", "convolution algorithm", choices=("auto", "im2col", "winograd"))

@@ -57,7 +57,9 @@ def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Sectio
             dest=f"{name}.{entry.name}",
             type=_TYPES[type(entry.default)],
             default=argparse.SUPPRESS,
-            metavar={int: "N", float: "X", str: "NAME"}[type(entry.default)],
+            metavar=entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[type(entry.default)],
+            nargs=None if entry.metadata["bare"] is None else "?",
+            const=entry.metadata["bare"],
             help=f"{entry.metadata['help']} ({'; '.join(words)})".replace("%", "%%"),
         )
 

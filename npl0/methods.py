@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
+from npl0.nn.models import build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
 
@@ -45,3 +46,14 @@ PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
     "magnitude": _build_magnitude,
     "dense": _build_dense,
 }
+
+
+def check_method(config: RunConfig) -> None:
+    """Build the model and its pruner once for nothing, so that what does not fit fails before data are loaded.
+
+    Raises
+    ------
+    ConfigError
+        If the settings of the method do not fit the model.
+    """
+    PRUNERS[config.method](build_model(config.model, conv=config.conv), config, 1)

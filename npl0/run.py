@@ -70,6 +70,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     # Heavy imports come only now, so that help and usage errors are quick.
     from npl0.checkpoint import CheckpointError
     from npl0.data import DataError, load_dataset
+    from npl0.methods import check_method
     from npl0.ops.warm_up import compile_kernels
     from npl0.parallel import Workers, available_threads
     from npl0.pipeline import Run
@@ -91,6 +92,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     folder = RunFolder(options.out, config)
     try:
+        check_method(config)
         folder.open(options.force)
         result = folder.finished()
         if result is not None:

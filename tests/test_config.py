@@ -50,7 +50,7 @@ def test_settings_take_the_place_of_defaults():
         ({"train": 3}, r"\[train\] must be a section of settings, not 3"),
         ({"model": "lenet6"}, r"model 'lenet6' is unknown: did you mean 'lenet5'\?"),
         ({"method": "zzz"}, r"method 'zzz' is unknown: use one of l0, magnitude, dense"),
-        ({"seed": -1}, r"seed = -1 is out of range: it must be 0 to"),
+        ({"seed": -1}, r"seed = -1 is out of range: it must be at least 0"),
         ({"seed": 1.5}, r"seed must be a whole number, not 1\.5"),
         ({"seed": True}, r"seed must be a whole number, not True"),
         ({"data_dir": 3}, r"data_dir must be a text, not 3"),

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from npl0.ops.update import adam_kernel, sgd_kernel
-from npl0.parallel import Workers
+from npl0.parallel import BLOCK, Workers
 from npl0.parameter import Parameter
-
-# Elements that one task of a thread updates: long enough to hide the call, short enough to share evenly.
-BLOCK = 65536
 
 
 @dataclass

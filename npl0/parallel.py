@@ -4,12 +4,16 @@ Two pools on the same cores are slower than one thread, and BLAS that splits a p
 results depend on the machine; so the only parallelism is here, over work whose division is fixed by the configuration.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+# Elements of an array that one task works on: long enough to hide the call, short enough to share evenly.
+BLOCK = 65536
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,14 +43,33 @@ class Workers:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="npl0") if threads > 1 else None
+        # The caller's thread is one of them: it would only wait.
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="npl0") if threads > 1 else None
         self._blas = ThreadpoolController().limit(limits=1, user_api="blas")
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Apply function to every item and return the results in the order of the items."""
-        if self._pool is None:
+        items = list(items)
+        if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
-        return list(self._pool.map(function, items))
+        results: list[Any] = [None] * len(items)
+        # One task for each thread, not for each item: a task costs as much as gating ten thousand weights.
+        # Threads take the next number from one counter (`next` is atomic), so no thread waits while items are left.
+        numbers = itertools.count()
+
+        def work() -> None:
+            while (i := next(numbers)) < len(items):
+                results[i] = function(items[i])
+
+        others = [self._pool.submit(work) for _ in range(min(self.threads, len(items)) - 1)]
+        try:
+            work()
+        finally:
+            # Even after an error here: what the others still write must not outlive this call.
+            wait(others)
+        for other in others:
+            other.result()
+        return results
 
     def close(self) -> None:
         """Stop the threads and give BLAS its own back."""

@@ -10,7 +10,7 @@ import numpy as np
 from npl0 import rng
 from npl0.nn.layers import Layer, Pass, Shape
 from npl0.ops.loss import softmax_cross_entropy
-from npl0.parallel import Workers
+from npl0.parallel import BLOCK, Workers
 from npl0.parameter import Parameter
 
 SHARD_SIZE = 64
@@ -28,6 +28,17 @@ class Scratch:
         if array is None or array.size < size:
             array = self._arrays[name, dtype] = np.empty(size, dtype)
         return array[:size].reshape(shape)
+
+
+def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
+    """Write the sum of the parts, added first to last, into the total."""
+    total, (first, *others) = task
+    if not others:
+        total[...] = first
+        return
+    np.add(first, others[0], out=total)
+    for other in others[1:]:
+        total += other
 
 
 @dataclass(frozen=True)
@@ -201,16 +212,16 @@ class Network:
             return loss, correct, caches, self.backward(grad, caches, passes)
 
         results = workers.map(run_shard, range(len(shards)))
+        tasks = []
         for i, layer in enumerate(self.layers):
             layer.merge_statistics([caches[i] for _, _, caches, _ in results])
             for j, parameter in enumerate(layer.parameters):
-                first, *others = (grads[i][j] for _, _, _, grads in results)
-                if others:
-                    np.add(first, others[0], out=parameter.grad)
-                else:
-                    parameter.grad[...] = first
-                for other in others[1:]:
-                    parameter.grad += other
+                parts = [grads[i][j].reshape(-1) for _, _, _, grads in results]
+                total = parameter.grad.reshape(-1)
+                for start in range(0, total.size, BLOCK):
+                    block = slice(start, start + BLOCK)
+                    tasks.append((total[block], [part[block] for part in parts]))
+        workers.map(_sum_in_order, tasks)
         return sum(loss for loss, *_ in results), sum(correct for _, correct, *_ in results)
 
     def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:

@@ -122,6 +122,8 @@ class L0(Pruner):
         self._step_lambda = min(1.0, (step + 1) / self.ramp_steps) if self.ramp_steps else 1.0
 
         def draw(block: _Block) -> None:
+            # The clamp of the last step, here because the block is about to be read anyway.
+            np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha)
             generator = rng.generator(self.seed, "gates", 1 + step, *block.key)
             u = generator.random(block.z.shape, dtype=block.z.dtype)
             gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
@@ -146,9 +148,6 @@ class L0(Pruner):
 
         expected = self._map(pull, self._blocks)
         return self._step_lambda * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
-
-    def after_step(self, step: int) -> None:
-        self._map(lambda b: np.clip(b.log_alpha, -CLAMP, CLAMP, out=b.log_alpha), self._blocks)
 
     def _test_gates(self) -> list[np.ndarray]:
         return [hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates]

@@ -124,7 +124,7 @@ def test_gates_are_held_within_the_clamp(make):
     pruner = make()
     for gate in pruner.gates:
         gate.value[...] *= 100
-    pruner.after_step(0)
+    pruner.write_weights(0)
     for gate in pruner.gates:
         assert np.abs(gate.value).max() == CLAMP
 

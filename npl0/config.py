@@ -111,25 +111,25 @@ _OPTIMIZERS = ("adam", "sgd")
 class TrainConfig(Section):
     """The first stage: training, with whatever the method adds."""
 
-    epochs: int = setting(24, "epochs of training", 0, 100_000)
+    epochs: int = setting(22, "epochs of training", 0, 100_000)
     batch_size: int = setting(128, "examples of a mini-batch", 1, 65_536)
     optimizer: str = setting("adam", "optimiser", choices=_OPTIMIZERS)
-    learning_rate: float = setting(1e-3, "learning rate of the weights", above=0, high=100)
+    learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
     momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
-    schedule: str = setting("cosine", "course of all learning rates over the stage", choices=_SCHEDULES)
-    shift: int = setting(0, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
+    schedule: str = setting("step", "course of all learning rates over the stage", choices=_SCHEDULES)
+    shift: int = setting(1, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
 
 
 @dataclass(frozen=True)
 class L0Config(Section):
     """The gates of `--method l0`."""
 
-    l0_lambda: float = setting(12.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
+    l0_lambda: float = setting(10.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
-    ramp_epochs: float = setting(8.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
+    ramp_epochs: float = setting(7.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
     gate_shape: str = setting(
         "weight", "one gate a weight, a filter (output unit) or an input", choices=("weight", "filter", "input")
     )
@@ -155,7 +155,7 @@ class MagnitudeConfig(Section):
 class RetrainConfig(Section):
     """The last stage: the survivors learn on under a fixed mask, with the optimiser of the training."""
 
-    epochs: int = setting(5, "epochs of retraining", 0, 100_000)
+    epochs: int = setting(4, "epochs of retraining", 0, 100_000)
     learning_rate: float = setting(1e-3, "learning rate", above=0, high=100)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
     schedule: str = setting("cosine", "course of the learning rate over the stage", choices=_SCHEDULES)

@@ -88,7 +88,7 @@ def npl0_step(model: str, variant: str, threads: int) -> tuple[Any, dict[str, Ca
         "network.loss_and_gradients": loss_and_gradients,
         "pruner.read_gradients": lambda i: pruner.read_gradients(),
         "optimizer.step": lambda i: optimizer.step(workers),
-        "pruner.after_step": pruner.after_step,
+        "pruner.after_step": lambda i: pruner.after_step(),
     }
 
 

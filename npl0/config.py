@@ -9,10 +9,8 @@ import hashlib
 import json
 import math
 import numbers
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 MODEL_NAMES = ("lenet5", "lenet300")
@@ -49,7 +47,7 @@ def setting(
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean ...?)` for a near miss, else the list of what is known."""
+    """Return `did you mean ...?` for a near miss, else the list of what is known."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
@@ -147,8 +145,15 @@ class MagnitudeConfig(Section):
         "compare |w| with its layer's standard deviation, or globally",
         choices=("layer-std", "global"),
     )
-    compression: float = setting(100.0, "weights / kept weights, met exactly; 0: use the quality instead", 0, 1e9)
+    compression: float = setting(
+        100.0, "weights / kept weights (at least 1), met exactly; 0: use the quality instead", 0, 1e9
+    )
     quality: float = setting(2.0, "threshold in standard deviations, where compression is 0", 0, 1e3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.compression < 1:
+            raise ConfigError(f"compression = {self.compression} is out of range: it must be at least 1, or 0")
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,9 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
     """
     top = {f.name for f in dataclasses.fields(RunConfig)} - SECTIONS.keys()
     check_keys(settings, top | SECTIONS.keys(), "setting")
+    for key in top & settings.keys():
+        if not isinstance(settings[key], str | int | float):
+            raise ConfigError(f"{key} must be a text or a number, not {settings[key]!r}")
     model = settings.get("model", RunConfig.model)
     method = settings.get("method", RunConfig.method)
     layers = [PRESETS.get((model, method), {}), QUICK if quick else {}, settings]
@@ -273,28 +281,3 @@ def check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> No
     for key in values:
         if key not in known:
             raise ConfigError(f"{key!r} is no {what}: {suggest(key, sorted(known))}")
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a configuration file; ConfigError names the file and the place of an error."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-
-
-def write_toml(settings: Mapping[str, Any]) -> str:
-    """Write settings (scalars, then sections of scalars) as TOML that `read_toml` reads back equal."""
-    scalars = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
-    for name, section in settings.items():
-        if isinstance(section, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in section.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml_value(value: Any) -> str:
-    # JSON's escapes are TOML's, but for surrogate pairs (so text stays as it is) and the DEL that JSON leaves bare.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

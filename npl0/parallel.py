@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -26,6 +27,12 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
+@cache
+def _blas_controller() -> ThreadpoolController:
+    # Looking for the loaded libraries takes milliseconds, more than the prediction of an image.
+    return ThreadpoolController()
+
+
 class Workers:
     """A context in which `map` runs on `threads` threads and BLAS runs on one.
 
@@ -40,12 +47,12 @@ class Workers:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
+        if type(threads) is not int or threads < 1:
+            raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
         self.threads = threads
         # The caller's thread is one of them: it would only wait.
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="npl0") if threads > 1 else None
-        self._blas = ThreadpoolController().limit(limits=1, user_api="blas")
+        self._blas = _blas_controller().limit(limits=1, user_api="blas")
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Apply function to every item and return the results in the order of the items."""
@@ -65,9 +72,11 @@ class Workers:
         try:
             work()
         finally:
-            # Even after an error here: what the others still write must not outlive this call.
-            wait(others)
-        for other in others:
+            # All items are taken now, or one failed: who has not begun need not, and who has must be waited for, even
+            # after an error, since what it writes must not outlive this call.
+            running = [other for other in others if not other.cancel()]
+            wait(running)
+        for other in running:
             other.result()
         return results
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from npl0.config import SECTIONS, RunConfig, allowed_range
+from npl0.flags import flag_name
 from npl0.run import build_parser
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ def flag_rows():
     for name, section in {"": RunConfig, **SECTIONS}.items():
         for entry in dataclasses.fields(section):
             if entry.metadata:
-                flag = "--" + (f"{name}_{entry.name}" if name == "retrain" else entry.name).replace("_", "-")
+                flag = flag_name(name, entry.name)
                 allowed = allowed_range(entry.metadata)
                 default = "" if entry.default == "" else f"`{entry.default}`"
                 yield f"| `{flag}` | {entry.metadata['help']} | {allowed} | {default} |"

@@ -109,7 +109,7 @@ _OPTIMIZERS = ("adam", "sgd")
 class TrainConfig(Section):
     """The first stage: training, with whatever the method adds."""
 
-    epochs: int = setting(22, "epochs of training", 0, 100_000)
+    epochs: int = setting(18, "epochs of training", 0, 100_000)
     batch_size: int = setting(128, "examples of a mini-batch", 1, 65_536)
     optimizer: str = setting("adam", "optimiser", choices=_OPTIMIZERS)
     learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
@@ -123,11 +123,11 @@ class TrainConfig(Section):
 class L0Config(Section):
     """The gates of `--method l0`."""
 
-    l0_lambda: float = setting(10.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
+    l0_lambda: float = setting(11.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
-    ramp_epochs: float = setting(7.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
+    ramp_epochs: float = setting(6.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
     gate_shape: str = setting(
         "weight", "one gate a weight, a filter (output unit) or an input", choices=("weight", "filter", "input")
     )
@@ -160,7 +160,7 @@ class MagnitudeConfig(Section):
 class RetrainConfig(Section):
     """The last stage: the survivors learn on under a fixed mask, with the optimiser of the training."""
 
-    epochs: int = setting(4, "epochs of retraining", 0, 100_000)
+    epochs: int = setting(3, "epochs of retraining", 0, 100_000)
     learning_rate: float = setting(1e-3, "learning rate", above=0, high=100)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
     schedule: str = setting("cosine", "course of the learning rate over the stage", choices=_SCHEDULES)
@@ -215,10 +215,23 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 # Settings that were chosen on a validation split for one model and method; `experiments/README.md` says how.
-PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("lenet300", "l0"): {
+        "train": {"epochs": 40},
+        "l0": {"l0_lambda": 7.0, "ramp_epochs": 12.0},
+        "retrain": {"epochs": 8},
+    },
+    ("lenet300", "magnitude"): {"train": {"epochs": 40}, "retrain": {"epochs": 8}},
+    ("lenet300", "dense"): {"train": {"epochs": 40}},
+}
 
 # `--quick`: the whole flow in under a minute, for a first look.
-QUICK: dict[str, dict[str, Any]] = {}
+QUICK: dict[str, dict[str, Any]] = {
+    "train": {"epochs": 2},
+    "l0": {"ramp_epochs": 1.0, "gate_learning_rate": 0.15},
+    "magnitude": {"compression": 20.0},
+    "retrain": {"epochs": 1},
+}
 
 
 def parse_layer_factors(text: str) -> dict[str, float]:

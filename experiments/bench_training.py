@@ -66,7 +66,10 @@ def best_ms(run: Callable[[], Any], repeats: int = 1) -> float:
 
 
 def npl0_step(model: str, variant: str, threads: int) -> tuple[Any, dict[str, Callable[[int], Any]]]:
-    """Return the network, and the parts of the step of `npl0.train.train_stage` as functions of the step's number."""
+    """Return the network, and the parts of the step of `npl0.train.train_stage` as functions of the step's number.
+
+    Neither side shifts images or reads a schedule: data and arithmetic are the same in both.
+    """
     from npl0.nn import build_model
     from npl0.optim import Adam
     from npl0.parallel import Workers

@@ -123,7 +123,7 @@ class TrainConfig(Section):
 class L0Config(Section):
     """The gates of `--method l0`."""
 
-    l0_lambda: float = setting(11.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
+    l0_lambda: float = setting(13.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)

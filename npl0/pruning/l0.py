@@ -78,7 +78,7 @@ class L0(Pruner):
         network: Network,
         n_train: int,
         seed: int = 0,
-        l0_lambda: float = 11.0,
+        l0_lambda: float = 13.0,
         layer_lambda: dict[str, float] | None = None,
         gate_learning_rate: float = 3e-2,
         log_alpha_init: float = 2.2,

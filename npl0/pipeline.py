@@ -64,6 +64,14 @@ class Run:
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
         self.observer, self.announce = observer or Observer(), announce
+        # Built once with its own statistics: with those of data of other channels, it could not be built and asked.
+        plain = build_model(config.model, conv=config.conv)
+        if dataset.image_shape != plain.input_shape or dataset.n_classes > plain.output_shape[0]:
+            raise ConfigError(
+                f"{config.model} takes images of shape {plain.input_shape} in at most "
+                f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
+                f"{dataset.n_classes}"
+            )
         self.network = build_model(
             config.model,
             mean=dataset.mean,
@@ -72,12 +80,6 @@ class Run:
             shard_size=config.shard_size,
             conv=config.conv,
         )
-        if dataset.image_shape != self.network.input_shape or dataset.n_classes > self.network.output_shape[0]:
-            raise ConfigError(
-                f"{config.model} takes images of shape {self.network.input_shape} in at most "
-                f"{self.network.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
-                f"{dataset.n_classes}"
-            )
         split = split_validation(dataset, config.validation, config.seed)
         self.train_set, self.validation = (split[0], split[1]), (split[2], split[3]) if config.validation else None
         # Settings are chosen on the validation split; the test set is for the final figures only.

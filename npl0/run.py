@@ -29,6 +29,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or one of other settings")
+    group.add_argument("--offline", action="store_true", help="never download data (NPL0_OFFLINE=1 does the same)")
     group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
     group.add_argument("--json", action="store_true", help="print result.json on stdout and nothing else there")
     group.add_argument("--dry-run", action="store_true", help="print the settings and the run folder, and stop")
@@ -99,7 +100,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
-            dataset = load_dataset(config.data, config.data_dir or None)
+            dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
             with notice_if_slow("compiling the kernels, once on this machine (about 15 s)", 2.5, options.quiet):
                 compile_kernels()
             with (

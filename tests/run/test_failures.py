@@ -123,6 +123,20 @@ def test_images_of_another_size_are_a_usage_error(command, tmp_path):
     assert code == 2 and "lenet300 takes images of shape (1, 28, 28)" in err and "(1, 20, 20)" in err
 
 
+def test_cifar10_does_not_fit_lenet5(command, cifar_folder):
+    code, _, err = command("--model", "lenet5", "--data", "cifar10", "--data-dir", str(cifar_folder))
+    assert code == 2
+    assert "lenet5 takes images of shape (1, 28, 28) in at most 10 classes; cifar10 has (3, 32, 32) in 10" in err
+
+
+def test_offline_never_downloads(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPL0_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the network was touched"))
+    code, _, err = command("--data", "cifar10", "--offline")
+    assert code == 1 and f"cifar10 is not in the cache {tmp_path / 'cache'}, and the network is off" in err
+    assert "python -m npl0 data fetch cifar10" in err and "--data-dir" in err
+
+
 def _write_set(folder, side=28, n=20):
     generator = np.random.default_rng(0)
     for part in ("train", "t10k"):

@@ -299,6 +299,31 @@ def test_two_threads_download_once(remote, server, tmp_path, capsys):
     assert f"waiting for process {os.getpid()}, which is downloading {got[0]}" in capsys.readouterr().err
 
 
+def test_a_lock_stays_young_while_its_holder_works(remote, server, tmp_path, monkeypatch):
+    # The download takes longer than a lock may lie untouched, so the second thread would break one that is not.
+    monkeypatch.setattr(lock, "STALE_AFTER", 0.5)
+    server.script = ["slow"]
+    threads = [threading.Thread(target=fetch.fetch, args=(remote, tmp_path), kwargs={"quiet": True}) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.ranges) == 1 and names(tmp_path) == ["file.bin"]
+
+
+def test_a_lock_stays_young_through_pauses(remote, server, tmp_path):
+    ages = []
+
+    def pause(_):
+        path = tmp_path / "file.bin.lock"
+        ages.append(time.time() - path.stat().st_mtime)
+        os.utime(path, (0, 0))
+
+    server.script = ["503", "503"]
+    fetch.fetch(remote, tmp_path, quiet=True, pause=pause)
+    assert len(ages) == 2 and max(ages) < 60
+
+
 def test_two_processes_download_once(remote, server, tmp_path):
     server.script = ["slow"]
     code = f"from pathlib import Path; from npl0.data.fetch import *; print(fetch({remote!r}, Path({str(tmp_path)!r})))"

@@ -1,6 +1,7 @@
 """CIFAR-10's binary version: where its files are found, what is refused, and the facts of the real set."""
 
 import gzip
+import hashlib
 import io
 import lzma
 import shutil
@@ -9,13 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from npl0 import rng
 from npl0.data import DataError, channel_statistics, cifar10, load_dataset
-from npl0.data.augment import random_crop_flip, random_shift
 from npl0.data.cifar10 import ARCHIVE, BATCH_MD5, CLASSES, FOLDER, RECORD, import_cifar10, parse_batch
 from npl0.data.packed import unpack
 
@@ -43,58 +39,6 @@ def pack(path: Path, members: dict[str, bytes]) -> None:
 def members_of(folder: Path, prefix: str = f"{FOLDER}/") -> dict[str, bytes]:
     """Return the batch files of a folder as members of an archive."""
     return {f"{prefix}{name}": (folder / name).read_bytes() for name in BATCH_MD5}
-
-
-# ---- records --------------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=30)  # a busy machine is no failure
-@given(st.data())
-def test_records_round_trip(data):
-    labels = data.draw(arrays(np.uint8, st.integers(1, 4), elements=st.integers(0, 9)))
-    pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
-    stream = b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, pixels, strict=True))
-    images, read = parse_batch(stream, "made")
-    assert images.dtype == np.uint8 and read.dtype == np.int64
-    np.testing.assert_array_equal(images, pixels)
-    np.testing.assert_array_equal(read, labels)
-
-
-@settings(deadline=None, max_examples=50)  # a busy machine is no failure
-@given(first=st.binary(max_size=40), length=st.integers(0, 3 * RECORD))
-def test_no_bytes_give_another_exception(first, length):
-    stream = first[:length].ljust(length, b"\3")
-    if length and length % RECORD == 0 and stream[0] <= 9:
-        images, labels = parse_batch(stream, "made")
-        assert images.shape == (length // RECORD, 3, 32, 32) and labels[0] == stream[0]
-    else:
-        with pytest.raises(DataError, match=r"^made: "):
-            parse_batch(stream, "made")
-
-
-def test_planes_are_red_green_blue_row_by_row():
-    stream = bytes([4, *[10] * 1024, *[20] * 1023, 21, *range(32), *[30] * 992])
-    (image,), labels = parse_batch(stream, "made")
-    assert labels.tolist() == [4] and (image[0] == 10).all()
-    assert image[1, 31, 31] == 21 and image[1, 31, 30] == 20 and image[2, 0].tolist() == list(range(32))
-
-
-@pytest.mark.parametrize(
-    ("stream", "message"),
-    [
-        (b"", r"0 bytes are 0 records of 3,073 bytes and 0 more; there must be at least one"),
-        (bytes(3072), r"3,072 bytes are 0 records .* and 3,072 more; .*: fetch the file again"),
-        (bytes(2 * 3074), r"6,148 bytes are 2 records of 3,073 bytes and 2 more; .*CIFAR-100, of longer records"),
-        (bytes(RECORD) + b"\x0a" + bytes(3072), r"label 10 of record 1 is outside 0\.\.9 \(1 such labels\): fetch"),
-        (b"\xff" * (3 * RECORD), r"label 255 of record 0 is outside 0\.\.9 \(3 such labels\)"),
-    ],
-)
-def test_bad_records_are_refused(stream, message, cifar_folder):
-    with pytest.raises(DataError, match="^made: " + message):
-        parse_batch(stream, "made")
-    (cifar_folder / "data_batch_3.bin").write_bytes(stream)
-    with pytest.raises(DataError, match=r"data_batch_3.bin: " + message):
-        load_dataset("cifar10", cifar_folder)
 
 
 # ---- where the files are --------------------------------------------------------------------------------------------
@@ -174,8 +118,6 @@ def test_other_arrangements_give_the_same_set(arrange, cifar_folder):
 
 
 def test_canonical_needs_every_md5(cifar_folder, monkeypatch):
-    import hashlib
-
     md5 = {name: hashlib.md5((cifar_folder / name).read_bytes()).hexdigest() for name in BATCH_MD5}
     monkeypatch.setattr(cifar10, "BATCH_MD5", md5)
     assert load_dataset("cifar10", cifar_folder).canonical
@@ -312,39 +254,6 @@ def test_a_damaged_copy_in_the_cache_is_to_be_deleted(cifar_folder, cache):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=rf"{path}: cannot be read .*the cached copy: delete it, and it is downloaded"):
         load_dataset("cifar10")
-
-
-# ---- augmentation ---------------------------------------------------------------------------------------------------
-
-
-def test_crop_and_flip_is_a_shift_and_a_mirror():
-    images = np.random.default_rng(0).integers(1, 256, (400, 3, 8, 6), np.uint8)
-    changed = random_crop_flip(images, 2, rng.generator(3, "augment"))
-    assert changed.dtype == np.uint8 and changed.shape == images.shape
-    # The same key gives the same offsets, so every image is the shifted one or its mirror image.
-    shifted = random_shift(images, 2, rng.generator(3, "augment"))
-    kept = (changed == shifted).all(axis=(1, 2, 3))
-    mirrored = (changed == shifted[..., ::-1]).all(axis=(1, 2, 3))
-    assert (kept ^ mirrored).all()
-    # Half of 400 with a deviation of 10.
-    assert 150 < mirrored.sum() < 250
-    np.testing.assert_array_equal(changed, random_crop_flip(images, 2, rng.generator(3, "augment")))
-
-
-def test_every_crop_of_the_padded_image_occurs():
-    images = np.arange(1, 10, dtype=np.uint8).reshape(1, 1, 3, 3).repeat(500, axis=0)
-    padded = np.pad(images[0, 0], 1)
-    crops = {padded[i : i + 3, j : j + 3].tobytes() for i in range(3) for j in range(3)}
-    crops |= {np.frombuffer(crop, np.uint8).reshape(3, 3)[:, ::-1].tobytes() for crop in crops}
-    assert {image.tobytes() for image in random_crop_flip(images, 1, rng.generator(0, "augment"))} == crops
-
-
-def test_without_padding_the_given_images_are_left_alone():
-    images = np.random.default_rng(0).integers(0, 256, (50, 1, 4, 4), np.uint8)
-    before = images.copy()
-    changed = random_crop_flip(images, 0, rng.generator(0, "augment"))
-    np.testing.assert_array_equal(images, before)
-    assert not np.array_equal(changed, before)
 
 
 # ---- the real set ---------------------------------------------------------------------------------------------------

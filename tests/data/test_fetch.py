@@ -1,91 +1,19 @@
-"""Downloads against a server on this machine: cut, slow, refused, wrong, twice at once, and a disk that is full."""
+"""Downloads against a server on this machine: cut, slow, refused, wrong, and a disk that is full."""
 
 import errno
 import hashlib
-import http.server
 import os
-import subprocess
+import socket
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from npl0.data import DataError, fetch, lock
+from npl0.data import DataError, fetch
 from npl0.data.fetch import RemoteFile, cache_directory
 
+# What the server of conftest.py sends.
 BODY = bytes(range(256)) * 2000
-ROOT = Path(__file__).parent.parent.parent
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Answers the n-th request as the n-th word of `script` says, later ones soundly; keeps what was asked for."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list[str] = []
-        self.ranges: list[str | None] = []
-        self.agents: set[str] = set()
-        self.body = BODY
-
-    def handle_error(self, request, client_address):
-        """Say nothing: a client that goes away is what some tests are about."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Sends the server's body, or what the script says."""
-
-    def do_GET(self):
-        asked = self.headers["Range"]
-        self.server.ranges.append(asked)
-        self.server.agents.add(self.headers["User-Agent"])
-        how = self.server.script.pop(0) if self.server.script else "whole"
-        if how.isdigit():
-            self.send_error(int(how))
-            return
-        if how == "stalled":
-            time.sleep(0.6)
-            return
-        body = b"<html>log in first</html>" if how == "wrong" else self.server.body
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and how != "no ranges" else 0
-        self.send_response(206 if start else 200)
-        if how != "no length":
-            self.send_header("Content-Length", str(len(body) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.end_headers()
-        end = len(body) * 6 // 10 if how in ("cut", "no length") else len(body)
-        if how == "slow":
-            for i in range(0, end, end // 8):
-                self.wfile.write(body[i : i + end // 8])
-                time.sleep(0.1)
-        else:
-            self.wfile.write(body[start:end])
-
-    def log_message(self, *_):
-        """Keep stderr for the code under test."""
-
-
-@pytest.fixture
-def server(monkeypatch):
-    # The machine's proxy, if it has one, cannot reach this server.
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("NPL0_OFFLINE", raising=False)
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield made
-        made.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def remote(server) -> RemoteFile:
-    md5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
-    return RemoteFile("made", f"http://127.0.0.1:{server.server_port}/folder/file.bin", len(BODY), md5)
 
 
 @pytest.fixture
@@ -182,8 +110,6 @@ def test_after_the_last_try_the_part_is_kept(get, server, tmp_path, pauses):
 def test_nobody_there(tmp_path, pauses, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     # The port is bound but nobody listens, so that no other program can take it.
-    import socket
-
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         nobody = RemoteFile("made", f"http://127.0.0.1:{bound.getsockname()[1]}/file.bin", 9, "0" * 32)
@@ -281,92 +207,6 @@ def test_offline_never_asks(how, get, server, monkeypatch, tmp_path):
     monkeypatch.setenv("NPL0_OFFLINE", "0")
     path = get()
     assert get(offline=True) == path
-
-
-# ---- several at once ------------------------------------------------------------------------------------------------
-
-
-def test_two_threads_download_once(remote, server, tmp_path, capsys):
-    server.script = ["slow"]
-    got = []
-    threads = [threading.Thread(target=lambda: got.append(fetch.fetch(remote, tmp_path))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got == [tmp_path / "file.bin"] * 2 and got[0].read_bytes() == BODY
-    assert len(server.ranges) == 1 and names(tmp_path) == ["file.bin"]
-    assert f"waiting for process {os.getpid()}, which is downloading {got[0]}" in capsys.readouterr().err
-
-
-def test_a_lock_stays_young_while_its_holder_works(remote, server, tmp_path, monkeypatch):
-    # The download takes longer than a lock may lie untouched, so the second thread would break one that is not.
-    monkeypatch.setattr(lock, "STALE_AFTER", 0.5)
-    server.script = ["slow"]
-    threads = [threading.Thread(target=fetch.fetch, args=(remote, tmp_path), kwargs={"quiet": True}) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(server.ranges) == 1 and names(tmp_path) == ["file.bin"]
-
-
-def test_a_lock_stays_young_through_pauses(remote, server, tmp_path):
-    ages = []
-
-    def pause(_):
-        path = tmp_path / "file.bin.lock"
-        ages.append(time.time() - path.stat().st_mtime)
-        os.utime(path, (0, 0))
-
-    server.script = ["503", "503"]
-    fetch.fetch(remote, tmp_path, quiet=True, pause=pause)
-    assert len(ages) == 2 and max(ages) < 60
-
-
-def test_two_processes_download_once(remote, server, tmp_path):
-    server.script = ["slow"]
-    code = f"from pathlib import Path; from npl0.data.fetch import *; print(fetch({remote!r}, Path({str(tmp_path)!r})))"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    outs = [process.communicate(timeout=60) for process in processes]
-    assert [out.strip() for out, _ in outs] == [str(tmp_path / "file.bin")] * 2, outs
-    assert len(server.ranges) == 1 and (tmp_path / "file.bin").read_bytes() == BODY
-
-
-def test_a_lock_left_by_a_killed_process_is_broken(get, tmp_path, capsys):
-    import socket
-
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    path = tmp_path / "new" / "cache" / "file.bin.lock"
-    path.parent.mkdir(parents=True)
-    path.write_text(f"{process.pid} {socket.gethostname()}")
-    assert get().read_bytes() == BODY and names(path.parent) == ["file.bin"]
-    assert "waiting" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", ["", "1 another-machine", "not a lock"])
-def test_an_old_lock_is_broken_and_a_young_one_is_not(content, tmp_path):
-    path = tmp_path / "lock"
-    path.write_text(content)
-    assert lock._holder(path) in ("another process", "process 1 on another-machine")
-    long_ago = time.time() - lock.STALE_AFTER - 1
-    os.utime(path, (long_ago, long_ago))
-    assert lock._holder(path) is None
-    with lock.locked(path, lambda holder: pytest.fail("waited")):
-        assert path.read_text().startswith(f"{os.getpid()} ")
-    assert not path.exists()
-
-
-def test_a_lock_is_released_by_an_error(tmp_path):
-    with pytest.raises(KeyError), lock.locked(tmp_path / "lock", print):
-        raise KeyError
-    assert names(tmp_path) == []
 
 
 # ---- where ----------------------------------------------------------------------------------------------------------

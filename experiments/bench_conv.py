@@ -103,7 +103,7 @@ def fitting_tiles(shape: Shape) -> list[int]:
 def automatic_tile(shape: Shape) -> int:
     """Return what the rule in `Conv2d.winograd_tile` takes for a shape."""
     conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, padding=shape.padding)
-    conv.output_shape((shape.in_channels, shape.side, shape.side))
+    conv.settle((shape.in_channels, shape.side, shape.side))
     return conv.tile
 
 

@@ -121,8 +121,10 @@ def fit(
 ) -> list[EpochRow]:
     """Train a network in place, under a pruner or without one.
 
-    With the same settings and seed it gives the same bits as the stages of `python -m npl0.run`, on any number of
-    threads. Afterwards, or after an interrupt, the network holds the weights it is to be tested with.
+    One call is one whole stage: the optimiser and the ramp of lambda begin anew, and the draws are keyed by the seed,
+    so that a second call with the same seed sees the images in the same order. With the same settings and seed it gives
+    the same bits as the stages of `python -m npl0.run`, on any number of threads. Afterwards, or after an interrupt,
+    the network holds the weights it is to be tested with.
 
     Parameters
     ----------
@@ -166,13 +168,15 @@ def fit(
         raise ValueError(f"shift moves images of shape (C, H, W), but the network takes {network.input_shape}; use 0")
     if pruner is None:
         pruner = Pruner(network)
+    elif isinstance(pruner, L0) and pruner.n_train != len(images):
+        raise ValueError(f"the pruner divides lambda by n_train = {pruner.n_train}; there are {len(images)} images")
     elif pruner.network is not network:
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
     # The stage's name keys the draws: retraining must not repeat the order of the training.
     name = "retrain" if isinstance(pruner, FixedMask) else "train"
     stage = Stage(name, settings.epochs, settings.batch_size, settings.schedule, seed, settings.shift)
     groups = pruner.groups(settings.learning_rate, settings.weight_decay)
-    moved = build_optimizer(settings.optimizer, groups, settings.momentum)
+    optimiser = build_optimizer(settings.optimizer, groups, settings.momentum)
     steps = settings.epochs * math.ceil(len(images) / settings.batch_size)
     rows: list[EpochRow] = []
     with (
@@ -184,7 +188,7 @@ def fit(
                 stage,
                 network,
                 pruner,
-                moved,
+                optimiser,
                 images,
                 labels,
                 workers,
@@ -231,13 +235,4 @@ def _checked(
     classes = network.output_shape[0]
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"{labels_name} must lie in 0..{classes - 1}, found {labels.min()} to {labels.max()}")
-    if isinstance(network.layers[0], Standardise):
-        if 0 < images.max() <= 1:
-            raise ValueError(
-                f"{images_name}: the largest value is {images.max()}, but the network's Standardise layer takes pixel "
-                "values in 0..255; multiply by 255"
-            )
-    elif images.dtype != network.dtype:
-        # The other layers compute in the type of what they get.
-        images = images.astype(network.dtype)
     return images, labels.astype(np.int64)

@@ -15,7 +15,6 @@ _TITLES = {
     "magnitude": "magnitude (--method magnitude)",
     "retrain": "retraining",
 }
-_TYPES: dict[type, Any] = {int: int, float: float, str: str}
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,16 +45,20 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         _add_section(parser.add_argument_group(_TITLES[name]), name, section)
 
 
+def flag_name(section: str, name: str) -> str:
+    """Return the flag of a field: `--retrain-epochs` for `epochs` of `retrain`, `--epochs` for that of `train`."""
+    return "--" + (_PREFIX.get(section, "") + name).replace("_", "-")
+
+
 def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Section]) -> None:
     for entry in dataclasses.fields(section):
         if not entry.metadata:
             continue
-        flag = "--" + (_PREFIX.get(name, "") + entry.name).replace("_", "-")
         words = [word for word in (allowed_range(entry.metadata), f"default {entry.default!r}") if word]
         group.add_argument(
-            flag,
+            flag_name(name, entry.name),
             dest=f"{name}.{entry.name}",
-            type=_TYPES[type(entry.default)],
+            type=type(entry.default),
             default=argparse.SUPPRESS,
             metavar=entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[type(entry.default)],
             nargs=None if entry.metadata["bare"] is None else "?",

@@ -144,7 +144,9 @@ def _predict(options: Any) -> None:
         for i in range(len(part))
     ]
     probabilities = softmax(network.predict(np.concatenate(parts)))
-    classes = header.get("classes") or [str(i) for i in range(probabilities.shape[1])]
+    # A set of fewer classes than the network has outputs leaves the others without a name.
+    named = header.get("classes") or []
+    classes = [*named, *(str(i) for i in range(len(named), probabilities.shape[1]))]
     answers = []
     for name, row in zip(names, probabilities, strict=True):
         likeliest = np.argsort(-row, kind="stable")[: options.top]

@@ -1,5 +1,6 @@
 """What is measured of a network: accuracy, and how many weights and multiply-adds are left."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from npl0.nn.network import Network
 from npl0.parallel import Workers
 
 
-def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, workers: Workers) -> int:
+def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, workers: Workers | None = None) -> int:
     """Return how many images get their label as the largest logit."""
     return int((network.predict(images, workers).argmax(axis=1) == labels).sum())
 
@@ -27,7 +28,9 @@ class LayerMeasure:
 
 def measure_layers(network: Network) -> list[LayerMeasure]:
     """Count the non-zero weights of every layer that has weights."""
-    nnz = {weight.name.split(".")[0]: int(np.count_nonzero(weight.value)) for weight in network.weights}
+    nnz: Counter[str] = Counter()
+    for weight in network.weights:
+        nnz[weight.layer] += int(np.count_nonzero(weight.value))
     return [
         LayerMeasure(
             row.name,

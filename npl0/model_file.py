@@ -122,10 +122,12 @@ def save_model(path: str | Path, network: Network, **header: Any) -> None:
     Raises
     ------
     ValueError
-        If a layer is not one of npl0's own.
+        If a layer is not one of npl0's own, or there are more classes than outputs.
     OSError
         If the file cannot be written.
     """
+    if "classes" in header and len(header["classes"]) > network.output_shape[0]:
+        raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
     described = {**header, "kind": "model", "network": describe_network(network)}
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)

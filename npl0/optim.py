@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
+from npl0.config import suggest
 from npl0.ops.update import adam_kernel, sgd_kernel
-from npl0.parallel import Workers
+from npl0.parallel import BLOCK, Workers
 from npl0.parameter import Parameter
-
-# Elements that one task of a thread updates: long enough to hide the call, short enough to share evenly.
-BLOCK = 65536
 
 
 @dataclass
@@ -23,11 +22,14 @@ class ParameterGroup:
     parameters : the arrays.
     learning_rate : before the schedule's factor.
     weight_decay : L2 strength, added to the gradient as `weight_decay * value`.
+    always_adam : whether Adam moves them whatever optimiser is asked for, as gates need it: by plain gradients they
+        would take millions of steps to close.
     """
 
     parameters: list[Parameter]
     learning_rate: float
     weight_decay: float = 0.0
+    always_adam: bool = False
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Optimizer:
 
     groups: list[ParameterGroup]
     steps: int = field(default=0, init=False)
-    slot_names: tuple[str, ...] = field(default=(), init=False)
+    slot_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         names = [parameter.name for group in self.groups for parameter in group.parameters]
@@ -91,12 +93,9 @@ class Optimizer:
 class SGD(Optimizer):
     """SGD with momentum (`npl0.ops.update.sgd_reference`)."""
 
+    slot_names = ("velocity",)
     momentum: float = 0.9
     nesterov: bool = True
-
-    def __post_init__(self) -> None:
-        self.slot_names = ("velocity",)
-        super().__post_init__()
 
     def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
         number = value.dtype.type
@@ -107,13 +106,10 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (`npl0.ops.update.adam_reference`)."""
 
+    slot_names = ("m", "v")
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-
-    def __post_init__(self) -> None:
-        self.slot_names = ("m", "v")
-        super().__post_init__()
 
     def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
         number = value.dtype.type
@@ -130,14 +126,57 @@ class Adam(Optimizer):
         )
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+class Together:
+    """Several optimisers over different groups, as one.
+
+    Parameters
+    ----------
+    parts : optimisers; no parameter stands in two of them.
+    """
+
+    def __init__(self, parts: list[Optimizer]) -> None:
+        self.parts = parts
+
+    @property
+    def groups(self) -> list[ParameterGroup]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.groups]
+
+    def step(self, workers: Workers, factor: float = 1.0) -> None:
+        """Step every part."""
+        for part in self.parts:
+            part.step(workers, factor)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the states of the parts, by number."""
+        return {f"{i}.{name}": array for i, part in enumerate(self.parts) for name, array in part.state().items()}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `state` returned."""
+        for i, part in enumerate(self.parts):
+            prefix = f"{i}."
+            mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            part.load_state(mine)
 
 
-def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0.9) -> Optimizer:
-    """Build an optimiser by name; momentum is SGD's (Nesterov) and Adam's beta1."""
+OPTIMIZERS = ("adam", "sgd")
+
+
+def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0.9) -> Optimizer | Together:
+    """Build an optimiser by name; momentum is SGD's (Nesterov) and Adam's beta1 (0.9 for what is always Adam's).
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
     if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer {name!r} is unknown: use one of {', '.join(OPTIMIZERS)}")
-    return Adam(groups, beta1=momentum) if name == "adam" else SGD(groups, momentum=momentum)
+        raise ValueError(f"optimizer {name!r} is unknown: {suggest(name, OPTIMIZERS)}")
+    if name == "adam":
+        return Adam(groups, beta1=momentum)
+    by_sgd = SGD([group for group in groups if not group.always_adam], momentum=momentum)
+    by_adam = [group for group in groups if group.always_adam]
+    return Together([by_sgd, Adam(by_adam)]) if by_adam else by_sgd
 
 
 # A schedule maps the progress of a stage, in [0, 1), to a factor for every learning rate.

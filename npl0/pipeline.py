@@ -17,7 +17,6 @@ from npl0.nn.models import build_model
 from npl0.optim import Optimizer, build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import FixedMask, Masks, Pruner
-from npl0.pruning.checkup import Checkup
 from npl0.record import RunFolder, describe_data, describe_environment
 from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
 
@@ -80,12 +79,13 @@ class Run:
             shard_size=config.shard_size,
             conv=config.conv,
         )
-        split = split_validation(dataset, config.validation, config.seed)
-        self.train_set, self.validation = (split[0], split[1]), (split[2], split[3]) if config.validation else None
+        self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
+        if config.validation:
+            split = split_validation(dataset, config.validation, config.seed)
+            self.train_set, self.validation = split[:2], split[2:]
         # Settings are chosen on the validation split; the test set is for the final figures only.
         self.held_out = self.validation or (dataset.test_images, dataset.test_labels)
         self.state = RunState()
-        self.checkup = Checkup(config.method)
         self.pruner: Pruner
         self.optimizer: Optimizer
 
@@ -158,8 +158,6 @@ class Run:
         self.state.expected_l0 = self.pruner.expected_l0()
         masks = self.pruner.finalise()
         self.state.seconds["prune"] = time.perf_counter() - began
-        self.checkup.dead_layers(masks)
-        self.checkup.unpruned_layers(masks)
         if self.config.method != "dense":
             self._test("pruned", "prune")
         return masks
@@ -273,8 +271,6 @@ class _Recorder(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         self.run.state.rows.append(row)
-        if row.stage == "train":
-            self.run.checkup.dead_layers(self.run.pruner.masks())
         self.run.save()
         self.run.folder.write_log(self.run.state.rows)
         self.run.observer.after_epoch(progress, row)

@@ -18,7 +18,10 @@ LOOK_EVERY = 50
 
 
 class ProgressBar(Observer):
-    """A bar of steps with loss, expected and realised open gates and compression; quiet off a terminal."""
+    """A bar of steps with loss, expected and realised open gates and compression.
+
+    Off a terminal it prints a line every ten seconds.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet

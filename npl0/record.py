@@ -14,14 +14,19 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from npl0 import __version__
-from npl0.config import ConfigError, RunConfig, read_toml, write_toml
+from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset
-from npl0.files import replacing, write_text
+from npl0.files import write_text
 from npl0.model_file import save_model
 from npl0.nn.network import Network
+from npl0.settings_file import format_toml, read_toml
 from npl0.train import EpochRow
 
-NOTE = "# Made by npl0. Repeat the run with: python -m npl0.run --config config.toml\n"
+NOTE = "# Made by npl0. Repeat the run with: python -m npl0.run --force --config config.toml\n"
+
+
+# What a run leaves behind besides config.toml.
+MADE = ("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json")
 
 
 class RunFolderError(RuntimeError):
@@ -56,21 +61,24 @@ class RunFolder:
         stored = self.path / "config.toml"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if force:
-                for path in (self.checkpoint, self.model, self.result, self.path / "log.csv", stored):
-                    path.unlink(missing_ok=True)
-            if stored.exists() and read_toml(stored) != settings:
+            if not force and stored.exists() and read_toml(stored) != settings:
                 raise RunFolderError(
                     f"{self.path} was made by other settings ({stored} differs); choose another --out, "
                     "or repeat with --force"
                 )
-            write_text(stored, NOTE + write_toml(settings))
+            write_text(stored, NOTE + format_toml(settings))
         except ConfigError as error:
             raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
         except OSError as error:
             raise RunFolderError(
                 f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
             ) from error
+
+    def clear(self) -> None:
+        """Delete what an earlier run left, its settings aside."""
+        for path in self.path.iterdir():
+            if path.name in MADE:
+                path.unlink()
 
     def finished(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None if there is none."""
@@ -106,8 +114,7 @@ def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: "" if v is None else v for k, v in dataclasses.asdict(row).items()} for row in rows)
-    with replacing(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    write_text(path, text.getvalue())
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

@@ -6,7 +6,7 @@ draw depends on which thread asks first.
 
 import numpy as np
 
-STREAMS = ("init", "shuffle", "gates", "dropout", "augment", "validation", "synthetic", "random_mask", "test")
+STREAMS = ("init", "shuffle", "gates", "dropout", "augment", "validation", "synthetic", "gradcheck")
 
 
 def generator(seed: int, stream: str, *key: int) -> np.random.Generator:

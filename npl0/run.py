@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from npl0.config import ConfigError, RunConfig, build_config, read_toml, write_toml
-from npl0.flags import Parser, add_config_flags, merge, settings_from
+from npl0.config import SECTIONS, ConfigError, RunConfig, build_config
+from npl0.flags import Parser, add_config_flags, flag_name, merge, settings_from
+from npl0.settings_file import format_toml, read_toml
 
 DESCRIPTION = """\
 Train a network with a method that makes it sparse, prune it, retrain it briefly, measure it, and record everything in a
@@ -29,7 +30,6 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or one of other settings")
-    group.add_argument("--offline", action="store_true", help="never download data (NPL0_OFFLINE=1 does the same)")
     group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
     group.add_argument("--json", action="store_true", help="print result.json on stdout and nothing else there")
     group.add_argument("--dry-run", action="store_true", help="print the settings and the run folder, and stop")
@@ -41,16 +41,18 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     try:
-        config = resolve(settings_from(options), options.config, options.quick)
+        flags = settings_from(options)
+        config = resolve(flags, options.config, options.quick)
         if options.threads is not None and options.threads < 1:
             raise ConfigError(f"threads = {options.threads} is out of range: it must be at least 1")
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    if options.dry_run:
-        print(f"# run folder: {Path(options.out) / config.run_name()}\n{write_toml(config.used())}", end="")
-        return 0
+    if idle := idle_flags(flags, config):
+        print(f"{prog}: note: {', '.join(idle)} does nothing with method {config.method}", file=sys.stderr)
     try:
+        if options.dry_run:
+            return dry_run(config, options, prog)
         return execute(config, options, prog)
     except KeyboardInterrupt:
         folder = Path(options.out) / config.run_name()
@@ -58,12 +60,31 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
         return 130
 
 
+def dry_run(config: RunConfig, options: Any, prog: str) -> int:
+    """Check a configuration against its model and print it; return the exit code."""
+    from npl0.methods import check_method
+
+    try:
+        check_method(config)
+    except ConfigError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    print(f"# run folder: {Path(options.out) / config.run_name()}\n{format_toml(config.used())}", end="")
+    return 0
+
+
 def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
     """Put the configuration together from a file and flags; ConfigError if it is not sound."""
     settings = merge(read_toml(config_file) if config_file else {}, flags)
-    if settings.get("data_dir"):
+    if settings.get("data_dir") and isinstance(settings["data_dir"], str):
         settings["data_dir"] = str(Path(settings["data_dir"]).resolve())
     return build_config(settings, quick)
+
+
+def idle_flags(flags: dict[str, Any], config: RunConfig) -> list[str]:
+    """Return the flags that were given and do nothing with the method chosen."""
+    idle = flags.keys() & SECTIONS.keys() - config.used().keys()
+    return [flag_name(section, name) for section in sorted(idle) for name in flags[section]]
 
 
 def execute(config: RunConfig, options: Any, prog: str) -> int:
@@ -95,12 +116,16 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     try:
         check_method(config)
         folder.open(options.force)
-        result = folder.finished()
+        result = None if options.force else folder.finished()
+        if result is None or config.data_dir:
+            dataset = load_dataset(config.data, config.data_dir or None, quiet=options.quiet)
         if result is not None:
+            # A folder of the user's own may hold other data than it did.
+            if config.data_dir and result["data"]["fingerprint"] != dataset.fingerprint:
+                raise RunFolderError(f"{folder.path} was made with other data; repeat with --force")
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
-            dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
             with notice_if_slow("compiling the kernels, once on this machine (about 15 s)", 2.5, options.quiet):
                 compile_kernels()
             with (
@@ -111,6 +136,8 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
                 warnings.simplefilter("always", PruningWarning)
                 warnings.showwarning = show_warning
                 bar.run = run = Run(config, dataset, folder, workers, bar, announce)
+                if options.force:
+                    folder.clear()
                 if folder.checkpoint.exists() and not options.quiet:
                     bar.write(f"resuming {folder.path}")
                 result = run.execute()

@@ -118,11 +118,11 @@ def train_stage(
     observer = observer or Observer()
     schedule = SCHEDULES[stage.schedule]
     steps = math.ceil(len(images) / stage.batch_size)
+    clock = time.perf_counter()
     with pruner.sharing(workers):
         while progress.epoch < stage.epochs:
             order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
             while progress.batch < steps:
-                began = time.perf_counter()
                 step = progress.epoch * steps + progress.batch
                 picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
                 shifts = rng.generator(stage.seed, "augment", stage.key, step)
@@ -135,13 +135,15 @@ def train_stage(
                     raise _diverged(stage, network, batch, step, progress, loss)
                 penalty = pruner.read_gradients()
                 optimizer.step(workers, schedule(step / (stage.epochs * steps)))
-                pruner.after_step(step)
+                pruner.after_step()
 
                 progress.batch += 1
                 progress.loss_sum += loss * len(picked)
                 progress.penalty_sum += penalty
                 progress.correct += correct
-                progress.epoch_seconds += time.perf_counter() - began
+                now = time.perf_counter()
+                progress.epoch_seconds += now - clock
+                clock = now
                 observer.after_step(progress, loss)
             factor = schedule(((progress.epoch + 1) * steps - 1) / (stage.epochs * steps))
             row = _finish_epoch(stage, network, pruner, steps, progress, factor, len(images), validation, workers)
@@ -154,6 +156,7 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
         if not np.isfinite(parameter.value).all():
             raise DivergedError(_remedy(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
     masks = pruner.masks()
+    pruner.checkup.dead_layers(masks)
     kept = sum(int(mask.sum()) for mask in masks.values())
     progress.seconds += progress.epoch_seconds
     row = EpochRow(

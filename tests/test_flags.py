@@ -23,7 +23,7 @@ def test_every_setting_has_a_flag_whose_help_names_range_and_default(parser):
             if field.metadata:
                 prefix = "retrain-" if name == "retrain" else ""
                 assert f"--{prefix}{field.name.replace('_', '-')}" in flags
-    assert "learning rate of the weights (above 0, at most 100; default 0.001)" in help_text
+    assert "learning rate of the weights (above 0, at most 100; default 0.002)" in help_text
     assert "2.2 opens 98 % of them" in help_text
 
 

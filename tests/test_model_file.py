@@ -33,7 +33,7 @@ def test_a_network_of_every_layer_comes_back(tmp_path, dtype, generator, workers
     network = every_layer(dtype)
     images = generator.integers(0, 256, (20, 2, 13, 13), np.uint8)
     # A step of training, so that running statistics and all gradients are those of a network in use.
-    network.loss_and_gradients(images, np.arange(20) % 5, workers)
+    network.loss_and_gradients(images, np.arange(20) % 5, workers, (0,))
     for parameter in network.parameters:
         parameter.value -= 0.1 * parameter.grad
     npl0.save_model(tmp_path / "zoo.npz", network, classes=list("abcde"), note={"a": [1, None]})

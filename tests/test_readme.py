@@ -1,9 +1,17 @@
-"""Every block of Python in the README runs as it stands there."""
+"""What the README says holds: its Python runs, its flags are those of the command, its links lead somewhere."""
 
+import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+from npl0.config import SECTIONS, RunConfig, allowed_range
+from npl0.flags import flag_name
+from npl0.run import build_parser
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
@@ -18,3 +26,34 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     for start, code in blocks:
         # Blank lines before the code make a traceback name the line of the README.
         exec(compile("\n" * text.count("\n", 0, start) + code, str(README), "exec"), names)
+
+
+def flag_rows():
+    """Return one row of the README's table of flags for every setting."""
+    for name, section in {"": RunConfig, **SECTIONS}.items():
+        for entry in dataclasses.fields(section):
+            if entry.metadata:
+                flag = flag_name(name, entry.name)
+                allowed = allowed_range(entry.metadata)
+                default = "" if entry.default == "" else f"`{entry.default}`"
+                yield f"| `{flag}` | {entry.metadata['help']} | {allowed} | {default} |"
+
+
+def test_the_readme_lists_every_flag_with_its_range_and_default():
+    text = README.read_text(encoding="utf-8")
+    assert [row for row in flag_rows() if row not in text] == []
+    shown = {flag for action in build_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    assert sorted(flag for flag in shown - {"--help"} if f"`{flag}`" not in text) == []
+
+
+def test_the_readme_has_no_gaps_and_its_links_lead_somewhere():
+    text = README.read_text(encoding="utf-8")
+    assert "@@" not in text
+    targets = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert targets and [target for target in targets if not (README.parent / target).exists()] == []
+
+
+def test_the_table_of_results_is_that_of_the_run_folders():
+    made = subprocess.run([sys.executable, ROOT / "experiments" / "results_table.py"], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("\n") > 3 and made.stdout in README.read_text(encoding="utf-8")

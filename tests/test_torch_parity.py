@@ -26,7 +26,7 @@ def batch_last(tensor):
 def compare(generator, layer, shape, function):
     """Compare a layer with a function of (input, *parameters) of torch, forward and backward."""
     layer.initialise(generator, np.dtype(np.float64))
-    layer.output_shape(shape)
+    layer.settle(shape)
     for parameter in layer.parameters:
         parameter.value = generator.standard_normal(parameter.value.shape)
     x = generator.standard_normal((*shape, 6))

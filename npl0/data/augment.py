@@ -12,7 +12,7 @@ def random_shift(images: np.ndarray, pixels: int, generator: np.random.Generator
 
     Returns
     -------
-    moved : a new array of the same shape and dtype.
+    moved : of the same shape and dtype; with 0 pixels the images themselves.
     """
     if pixels == 0:
         return images

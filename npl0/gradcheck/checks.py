@@ -10,6 +10,7 @@ from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU,
 from npl0.nn.norm import BatchNorm
 from npl0.pruning.base import Pruner
 from npl0.pruning.l0 import GATE_SHAPES
+from npl0.pruning.magnitude import Magnitude
 
 
 def _check(name: str, kind: str, build: Callable[..., Problem], *case) -> Check:
@@ -75,6 +76,7 @@ CHECKS: list[Check] = [
     _check("lenet300", "network", model.model_problem, "lenet300", 30),
     _check("lenet5", "network", model.model_problem, "lenet5", 12),
     _check("dense", "pruner", model.pruner_problem, lambda network, _: Pruner(network)),
+    _check("magnitude", "pruner", model.pruner_problem, lambda network, _: Magnitude(network)),
     _check("fixed mask", "pruner", model.pruner_problem, model.fixed_mask),
     *(_check(f"l0, one gate per {shape}", "pruner", model.l0_problem, shape) for shape in GATE_SHAPES),
     _check("sgd", "optimiser", model.sgd_problem, 0.0, 0.0, False),

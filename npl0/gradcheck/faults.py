@@ -152,7 +152,7 @@ class _MaskForgotten(FixedMask):
 class _RampForgotten(L0):
     def read_gradients(self) -> float:
         penalty = super().read_gradients()
-        self._step_lambda = 1.0
+        self._ramp = 1.0
         super().read_gradients()
         return penalty
 

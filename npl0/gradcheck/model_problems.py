@@ -20,7 +20,7 @@ from npl0.pruning import L0, FixedMask, Pruner
 def layer_problem(draw: Draw, layer: Layer, *shape: int) -> Problem:
     """A layer, its input of 6 examples and its parameters, through forward and backward."""
     layer.initialise(draw.generator, np.dtype(np.float64))
-    layer.output_shape(shape)
+    layer.settle(shape)
     for parameter in layer.parameters:
         parameter.value = draw.off_zero(*parameter.value.shape)
     key = int(draw.generator.integers(1000))
@@ -107,7 +107,7 @@ def pruner_problem(draw: Draw, build: Callable[[Network, Draw], Pruner]) -> Prob
     pruner = build(network, draw)
 
     def function(*_):
-        pruner.after_step(0)
+        pruner.after_step()
         return loss()
 
     def gradients(grad_y, *_):

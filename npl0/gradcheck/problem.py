@@ -86,7 +86,7 @@ class Check:
 
     def run(self, workers: Workers, seed: int = 0) -> Comparison:
         """Build the problem and compare; the same inputs for the same seed and name."""
-        return self.build(Draw(rng.generator(seed, "test", *self.name.encode()), workers)).compare()
+        return self.build(Draw(rng.generator(seed, "gradcheck", *self.name.encode()), workers)).compare()
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """The convolution layer, which chooses between two algorithms for one function."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from npl0.config import suggest
 from npl0.nn.layers import Layer, Pass, Shape, he_normal
 from npl0.ops import conv, winograd
 from npl0.parameter import Parameter
 
 Algorithm = Literal["auto", "im2col", "winograd"]
+ALGORITHMS = get_args(Algorithm)
 
 
 class Conv2d(Layer):
@@ -37,6 +40,8 @@ class Conv2d(Layer):
                 "Conv2d needs positive channels, kernel_size and stride and padding >= 0, not "
                 f"{in_channels}, {out_channels}, {kernel_size}, {stride}, {padding}"
             )
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm {algorithm!r} is unknown: {suggest(algorithm, ALGORITHMS)}")
         self.stride, self.padding, self.algorithm = stride, padding, algorithm
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.weight = Parameter(np.zeros(shape, np.float32), "weight")
@@ -56,11 +61,12 @@ class Conv2d(Layer):
         out_channels, in_channels, kernel_size, _ = self.weight.value.shape
         fits = len(shape) == 3 and shape[0] == in_channels and min(shape[1:]) + 2 * self.padding >= kernel_size
         self.check(fits, shape, f"({in_channels}, height, width) that hold a {kernel_size} x {kernel_size} kernel")
-        sides = [conv.out_size(side, kernel_size, self.stride, self.padding) for side in shape[1:]]
-        self.tile = self.winograd_tile(sides)
-        return out_channels, *sides
+        return out_channels, *(conv.out_size(side, kernel_size, self.stride, self.padding) for side in shape[1:])
 
-    def winograd_tile(self, out_sides: list[int]) -> int:
+    def settle(self, shape: Shape) -> None:
+        self.tile = self.winograd_tile(self.output_shape(shape)[1:])
+
+    def winograd_tile(self, out_sides: Sequence[int]) -> int:
         """Return m of the F(m x m, r x r) to use, 0 for im2col.
 
         The measured rule of `auto` (`experiments/bench_conv.py`): the saved multiplications pay for the transforms from
@@ -72,15 +78,15 @@ class Conv2d(Layer):
             for m in (4, 2)
             if winograd.supports(kernel_size, self.stride, m) and not any(side % m for side in out_sides)
         ]
-        pays = {4: in_channels * kernel_size >= 40, 2: in_channels >= 32}
-        if self.algorithm == "im2col" or (self.algorithm == "auto" and not any(pays[m] for m in fitting[:1])):
-            return 0
         if self.algorithm == "winograd" and not fitting:
             raise ValueError(
-                f"{self.name or self.kind} cannot use winograd: it needs stride 1 and even output sides, and has "
-                f"stride {self.stride} and {out_sides[0]} x {out_sides[1]}; use algorithm 'auto'"
+                f"{self.name or self.kind} cannot use winograd: it needs stride 1, even output sides and a kernel of "
+                f"2 to 7, and has stride {self.stride}, {out_sides[0]} x {out_sides[1]} and {kernel_size}; use 'auto'"
             )
-        return fitting[0] if fitting else 0
+        if self.algorithm == "im2col" or not fitting:
+            return 0
+        pays = {4: in_channels * kernel_size >= 40, 2: in_channels >= 32}
+        return fitting[0] if self.algorithm == "winograd" or pays[fitting[0]] else 0
 
     def macs(self, shape: Shape) -> int:
         _, *sides = self.output_shape(shape)

@@ -64,6 +64,9 @@ class Layer:
         """Return the shape of one example after this layer; ValueError if it does not accept `shape`."""
         return shape
 
+    def settle(self, shape: Shape) -> None:
+        """Be told by the network, once, what shape of one example comes in."""
+
     def macs(self, shape: Shape) -> int:
         """Return the multiply-adds of one example of input shape `shape`."""
         return 0
@@ -228,7 +231,7 @@ class Standardise(Layer):
     kind = "standardise"
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        if len(mean) != len(std) or not all(s > 0 for s in std):
+        if len(mean) != len(std) or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
             raise ValueError(f"a mean and a positive std per channel are needed, not {mean} and {std}")
         self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         self.dtype = np.dtype(np.float32)

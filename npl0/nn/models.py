@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from npl0.config import suggest
 from npl0.nn.conv import Algorithm, Conv2d
 from npl0.nn.layers import Flatten, Linear, MaxPool2d, ReLU, Shape, Standardise
 from npl0.nn.network import SHARD_SIZE, Network
@@ -66,5 +67,5 @@ MODELS: dict[str, Callable[..., Network]] = {"lenet5": build_lenet5, "lenet300":
 def build_model(name: str, **settings) -> Network:
     """Build a model by name; ValueError names the nearest known one."""
     if name not in MODELS:
-        raise ValueError(f"model {name!r} is unknown: use one of {', '.join(MODELS)}")
+        raise ValueError(f"model {name!r} is unknown: {suggest(name, MODELS)}")
     return MODELS[name](**settings)

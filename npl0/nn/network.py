@@ -1,6 +1,6 @@
 """A network: layers in a row, trained and evaluated in shards."""
 
-import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,26 +8,24 @@ from typing import Any
 import numpy as np
 
 from npl0 import rng
-from npl0.nn.layers import Layer, Pass, Shape
+from npl0.nn.layers import Layer, Pass, Shape, Standardise
+from npl0.nn.scratch import Scratch
 from npl0.ops.loss import softmax_cross_entropy
-from npl0.parallel import Workers
+from npl0.parallel import BLOCK, Workers
 from npl0.parameter import Parameter
 
 SHARD_SIZE = 64
 
 
-class Scratch:
-    """An allocator that hands out the same memory again for the same name: page faults cost as much as arithmetic."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[tuple[str, np.dtype], np.ndarray] = {}
-
-    def __call__(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        size = math.prod(shape)
-        array = self._arrays.get((name, dtype))
-        if array is None or array.size < size:
-            array = self._arrays[name, dtype] = np.empty(size, dtype)
-        return array[:size].reshape(shape)
+def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
+    """Write the sum of the parts, added first to last, into the total."""
+    total, (first, *others) = task
+    if not others:
+        total[...] = first
+        return
+    np.add(first, others[0], out=total)
+    for other in others[1:]:
+        total += other
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,24 @@ class Network:
     ) -> None:
         if not layers:
             raise ValueError("a network needs at least one layer")
+        if len({id(layer) for layer in layers}) < len(layers) or any(layer.name for layer in layers):
+            raise ValueError("a layer belongs to one network, at one place in it; make new layers for another")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, not {np.dtype(dtype)}")
+        if not isinstance(input_shape, Sequence) or not all(type(side) is int and side > 0 for side in input_shape):
+            raise ValueError(f"input_shape must be sizes like (1, 28, 28), not {input_shape!r}")
         if shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, not {shard_size}")
         self.layers, self.input_shape, self.name = list(layers), tuple(input_shape), name
         self.dtype, self.shard_size = np.dtype(dtype), shard_size
         self._scratch: list[list[Scratch]] = []
+        # The scratch arrays serve one call at a time; a second thread of the caller's has to wait.
+        self._busy = threading.Lock()
         self._name_layers()
         shape = self.input_shape
         for i, layer in enumerate(self.layers):
             layer.initialise(rng.generator(seed, "init", i), self.dtype)
-            for parameter in layer.parameters:
-                parameter.grad = np.zeros_like(parameter.value)
+            layer.settle(shape)
             shape = layer.output_shape(shape)
         self.output_shape = shape
         trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
@@ -131,7 +136,11 @@ class Network:
             value[...] = arrays[name]
 
     def _shards(self, n: int) -> list[slice]:
-        return [slice(start, min(start + self.shard_size, n)) for start in range(0, n, self.shard_size)]
+        starts = list(range(0, n, self.shard_size))
+        # A lone last example joins the shard before it: batch norm could not normalise it by itself.
+        if len(starts) > 1 and n - starts[-1] == 1:
+            starts.pop()
+        return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=False)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
         # The border between the field's (N, C, H, W) of any number type and the batch-last floats inside.
@@ -165,7 +174,7 @@ class Network:
         return grads
 
     def loss_and_gradients(
-        self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...] = (0,)
+        self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
     ) -> tuple[float, int]:
         """Compute the mean cross-entropy of a mini-batch and leave its gradients in `parameter.grad`.
 
@@ -173,7 +182,7 @@ class Network:
         ----------
         images : (N, *input_shape), uint8 or float; labels : (N,) integers.
         workers : the threads; the result does not depend on their number.
-        key : (seed, step): keys what dropout draws.
+        key : the seed, then what tells this step from all others: together they key what dropout draws.
 
         Returns
         -------
@@ -189,7 +198,13 @@ class Network:
         if n < 1 or images.shape[1:] != self.input_shape or labels.shape != (n,):
             expected = f"(N, {str(self.input_shape)[1:-1]}) and (N,), N >= 1"
             raise ValueError(f"images and labels must have shapes {expected}, not {images.shape} and {labels.shape}")
-        shards = self._shards(n)
+        with self._busy:
+            return self._loss_and_gradients(images, labels, workers, key)
+
+    def _loss_and_gradients(
+        self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
+    ) -> tuple[float, int]:
+        shards = self._shards(n := len(images))
         self._grow_scratch(len(shards))
         prepared = [layer.prepare() for layer in self.layers]
 
@@ -201,16 +216,16 @@ class Network:
             return loss, correct, caches, self.backward(grad, caches, passes)
 
         results = workers.map(run_shard, range(len(shards)))
+        tasks = []
         for i, layer in enumerate(self.layers):
             layer.merge_statistics([caches[i] for _, _, caches, _ in results])
             for j, parameter in enumerate(layer.parameters):
-                first, *others = (grads[i][j] for _, _, _, grads in results)
-                if others:
-                    np.add(first, others[0], out=parameter.grad)
-                else:
-                    parameter.grad[...] = first
-                for other in others[1:]:
-                    parameter.grad += other
+                parts = [grads[i][j].reshape(-1) for _, _, _, grads in results]
+                total = parameter.grad.reshape(-1)
+                for start in range(0, total.size, BLOCK):
+                    block = slice(start, start + BLOCK)
+                    tasks.append((total[block], [part[block] for part in parts]))
+        workers.map(_sum_in_order, tasks)
         return sum(loss for loss, *_ in results), sum(correct for _, correct, *_ in results)
 
     def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:
@@ -225,6 +240,10 @@ class Network:
         if workers is None:
             with Workers(1) as own:
                 return self.predict(images, own)
+        with self._busy:
+            return self._predict(images, workers)
+
+    def _predict(self, images: np.ndarray, workers: Workers) -> np.ndarray:
         shards = self._shards(len(images))
         self._grow_scratch(workers.threads)
         prepared = [layer.prepare() for layer in self.layers]
@@ -240,14 +259,17 @@ class Network:
         return logits
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the name and output (features..., N) of every layer, for at most one shard of images."""
-        x = self._columns(images[: self.shard_size])
-        for layer in self.layers:
-            x, _ = layer.forward(x, Pass(prepared=layer.prepare()))
-            yield layer.name, x
+        """Yield the name and the output (features..., n) of every layer in training, for every shard of images."""
+        xs = [self._columns(images[part]) for part in self._shards(len(images))]
+        for i, layer in enumerate(self.layers):
+            prepared = layer.prepare()
+            for shard, x in enumerate(xs):
+                run = Pass(True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key))
+                xs[shard], _ = layer.forward(x, run)
+                yield layer.name, xs[shard]
 
     def check_images(self, images: np.ndarray) -> None:
-        """Raise ValueError unless images are finite numbers of shape (N, *input_shape)."""
+        """Raise ValueError unless images are finite numbers of shape (N, *input_shape), and pixels if need be."""
         if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
             raise ValueError(
                 f"images must be a NumPy array of numbers, not {getattr(images, 'dtype', type(images).__name__)}"
@@ -256,6 +278,9 @@ class Network:
             raise ValueError(f"images must have shape (N, {str(self.input_shape)[1:-1]}), not {images.shape}")
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise ValueError("images contain NaN or infinity; replace them before calling")
+        if isinstance(self.layers[0], Standardise) and images.size and 0 < images.max() <= 1:
+            largest = f"the largest value of the images is {images.max()}"
+            raise ValueError(f"{largest}, but the network takes pixel values in 0..255; multiply by 255")
 
     def summary(self) -> Iterator[LayerSummary]:
         """Yield one row a layer."""

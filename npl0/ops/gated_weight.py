@@ -13,17 +13,15 @@ from npl0.ops.hard_concrete import BETA, GAMMA, SMALLEST_U, ZETA
 from npl0.ops.kernel import FASTMATH, kernel
 
 _F = np.float32
-_STRETCH = _F(ZETA - GAMMA)
-_GAMMA, _ZETA = _F(GAMMA), _F(ZETA)
-_INVERSE_BETA = _F(1 / BETA)
-_SLOPE = _F(1 / ((ZETA - GAMMA) * BETA))
-_SMALLEST_U = _F(SMALLEST_U)
-_OFFSET = _F(BETA * np.log(-GAMMA / ZETA))
+# The kernels take the gate's constants as arguments: a kernel in Numba's cache would not notice that one had changed in
+# another file.
+_FORWARD = tuple(_F(value) for value in (1 / BETA, GAMMA, ZETA, SMALLEST_U))
+_BACKWARD = tuple(_F(value) for value in (BETA, GAMMA, ZETA, BETA * np.log(-GAMMA / ZETA)))
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)
 def exp_float32(x):
-    """Compute exp(x) in float32 to 2e-7: `exp(x) = 2^n exp(r)`, n = round(x / ln 2), |r| <= ln 2 / 2.
+    """Compute exp(x) in float32 to 3e-7: `exp(x) = 2^n exp(r)`, n = round(x / ln 2), |r| <= ln 2 / 2.
 
     exp(r) is its Taylor polynomial of degree 7 (remainder below 1e-8); 2^n is written into the exponent bits. x is held
     within ±87, where float32 ends.
@@ -45,13 +43,13 @@ def exp_float32(x):
 
 
 @kernel
-def gated_weight_kernel(theta, log_alpha, u, z, weight):
+def gated_weight_kernel(theta, log_alpha, u, z, weight, inverse_beta, gamma, zeta, smallest_u):
     """Fill z and `weight = theta * z`; `hard_concrete.sample` in one pass."""
     one = _F(1)
     for i in range(theta.size):
-        v = max(u[i], _SMALLEST_U)
+        v = max(u[i], smallest_u)
         odds = (one - v) / v
-        s = _STRETCH / (one + odds * np.sqrt(odds) * exp_float32(-_INVERSE_BETA * log_alpha[i])) + _GAMMA
+        s = (zeta - gamma) / (one + odds * np.sqrt(odds) * exp_float32(-inverse_beta * log_alpha[i])) + gamma
         # In this order of arguments NaN passes through both.
         gate = min(max(s, _F(0)), one)
         z[i] = gate
@@ -59,15 +57,18 @@ def gated_weight_kernel(theta, log_alpha, u, z, weight):
 
 
 @kernel
-def gated_weight_backward_kernel(grad_w, theta, log_alpha, z, lam, grad_theta, grad_log_alpha):
+def gated_weight_backward_kernel(
+    grad_w, theta, log_alpha, z, grad_theta, grad_log_alpha, lam, beta, gamma, zeta, offset
+):
     """Fill both gradients, and return the sum of P(z > 0); `gated_weight_backward` in one pass."""
     one, zero = _F(1), _F(0)
+    scale = one / ((zeta - gamma) * beta)
     total = _F(0)
     for i in range(theta.size):
         gate = z[i]
-        p = one / (one + exp_float32(_OFFSET - log_alpha[i]))
+        p = one / (one + exp_float32(offset - log_alpha[i]))
         inside = _F((gate > zero) & (gate < one))
-        slope = (gate - _GAMMA) * (_ZETA - gate) * _SLOPE * inside
+        slope = (gate - gamma) * (zeta - gate) * scale * inside
         grad_theta[i] = grad_w[i] * gate
         grad_log_alpha[i] = grad_w[i] * theta[i] * slope + lam * p * (one - p)
         total += p
@@ -83,7 +84,7 @@ def gated_weight(theta: np.ndarray, log_alpha: np.ndarray, u: np.ndarray, z: np.
     u : uniform noise in [0, 1]; z, weight : C-contiguous, overwritten.
     """
     if theta.dtype == np.float32 and z.shape == theta.shape:
-        gated_weight_kernel(*(array.reshape(-1) for array in (theta, log_alpha, u, z, weight)))
+        gated_weight_kernel(*(array.reshape(-1) for array in (theta, log_alpha, u, z, weight)), *_FORWARD)
     else:
         hard_concrete.sample(log_alpha, u, out=z)
         np.multiply(theta, z, out=weight)
@@ -113,9 +114,8 @@ def gated_weight_backward(
     expected : the sum of P(z > 0) over the weights.
     """
     if theta.dtype == np.float32 and z.shape == theta.shape:
-        arrays = [array.reshape(-1) for array in (grad_w, theta, log_alpha, z)]
-        gradients = [array.reshape(-1) for array in (grad_theta, grad_log_alpha)]
-        return float(gated_weight_backward_kernel(*arrays, _F(lam), *gradients))
+        arrays = (grad_w, theta, log_alpha, z, grad_theta, grad_log_alpha)
+        return float(gated_weight_backward_kernel(*(array.reshape(-1) for array in arrays), _F(lam), *_BACKWARD))
     np.multiply(grad_w, z, out=grad_theta)
     shared = tuple(axis for axis, size in enumerate(z.shape) if size != theta.shape[axis])
     grad_z = (grad_w * theta).sum(axis=shared, keepdims=True)

@@ -9,6 +9,7 @@ import numpy as np
 # operation apart, so that an allocator may hand out the same memory again at the next step.
 Allocator = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
+# After a change here, delete Numba's cache (__pycache__): it notices changes in the file of a kernel only.
 # NaN and infinity keep their meaning (a diverging run must be seen to diverge); sums may be reordered, which LLVM
 # does in the same way on every call, so results stay repeatable on one machine.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}

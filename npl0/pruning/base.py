@@ -10,8 +10,7 @@ from npl0.nn.network import Network
 from npl0.optim import ParameterGroup
 from npl0.parallel import Workers
 from npl0.parameter import Parameter
-
-Masks = dict[str, np.ndarray]
+from npl0.pruning.checkup import Checkup, Masks
 
 
 class Pruner:
@@ -23,7 +22,7 @@ class Pruner:
         network.loss_and_gradients(...)             # weight.value -> weight.grad
         penalty = pruner.read_gradients()           # weight.grad -> gradients of the free parameters
         optimizer.step(...)
-        pruner.after_step(step)
+        pruner.after_step()
     """
 
     name = "dense"
@@ -31,6 +30,7 @@ class Pruner:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.workers: Workers | None = None
+        self.checkup = Checkup(self.name)
 
     @contextmanager
     def sharing(self, workers: Workers) -> Iterator[None]:
@@ -66,8 +66,8 @@ class Pruner:
         """Turn weight gradients into those of the free parameters; return the penalty added to the loss."""
         return 0.0
 
-    def after_step(self, step: int) -> None:
-        """Restore what the optimiser may have broken: clamps, masks."""
+    def after_step(self) -> None:
+        """Restore what the optimiser may have broken, such as the zeros of a mask."""
 
     def masks(self) -> Masks:
         """Return which weights are kept, bool, by parameter name."""
@@ -78,10 +78,18 @@ class Pruner:
         return None
 
     def finalise(self) -> Masks:
-        """Prune: leave in the network its pruned weights, and return which are kept."""
+        """Prune: leave in the network its pruned weights, and return which are kept.
+
+        Warns
+        -----
+        PruningWarning
+            If a layer lost all its weights, or hardly any.
+        """
         self.write_test_weights()
         masks = self.masks()
         apply_masks(self.network, masks)
+        self.checkup.dead_layers(masks)
+        self.checkup.unpruned_layers(masks)
         return masks
 
     def state(self) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 import warnings
 
-from npl0.pruning.base import Masks
+import numpy as np
+
+# Which weights are kept: bool arrays of the weights' shapes, by parameter name.
+Masks = dict[str, np.ndarray]
 
 # What to do, by method: for a dead layer, and for one that was hardly pruned.
 _REMEDIES = {
@@ -46,5 +49,5 @@ class Checkup:
     def _say(self, name: str, what: str, trouble: int) -> None:
         if self._remedies is not None and name not in self._said:
             self._said.add(name)
-            layer = name.split(".")[0]
+            layer = name.partition(".")[0]
             warnings.warn(f"layer {layer} {what}; {self._remedies[trouble]}", PruningWarning, stacklevel=3)

@@ -23,7 +23,7 @@ class FixedMask(Pruner):
             weight.grad *= self._masks[weight.name]
         return 0.0
 
-    def after_step(self, step: int) -> None:
+    def after_step(self) -> None:
         for weight in self.network.weights:
             weight.value *= self._masks[weight.name]
 

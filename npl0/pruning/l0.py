@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npl0 import rng
+from npl0.config import L0Config
 from npl0.nn.network import Network
 from npl0.ops import hard_concrete
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
@@ -25,9 +26,12 @@ CLAMP = 10.0
 
 # Weights that one task gates: about what a core's cache holds; part of the keys of the noise, so never changed by
 # the machine.
-BLOCK = 65536
+NOISE_BLOCK = 65536
 
 GATE_SHAPES = ("weight", "filter", "input")
+
+# Spread of the first log_alpha, as in the code of Louizos et al.: gates that start alike would move alike.
+INIT_SPREAD = 0.01
 
 
 @dataclass
@@ -64,7 +68,7 @@ class L0(Pruner):
     Raises
     ------
     ValueError
-        If layer_lambda names a layer that has no weight.
+        If a number is out of its range, or layer_lambda names a layer that has no weight.
     """
 
     name = "l0"
@@ -74,7 +78,7 @@ class L0(Pruner):
         network: Network,
         n_train: int,
         seed: int = 0,
-        l0_lambda: float = 8.0,
+        l0_lambda: float = 13.0,
         layer_lambda: dict[str, float] | None = None,
         gate_learning_rate: float = 3e-2,
         log_alpha_init: float = 2.2,
@@ -83,28 +87,40 @@ class L0(Pruner):
         test_gate: str = "paper",
     ) -> None:
         super().__init__(network)
-        self.seed, self.ramp_steps = seed, ramp_steps
-        self.gate_learning_rate, self.test_gate = gate_learning_rate, test_gate
-        layers = {weight.name.split(".")[0] for weight in network.weights}
+        # The settings of the command are the same numbers, with the same ranges.
+        L0Config(
+            l0_lambda=l0_lambda,
+            gate_learning_rate=gate_learning_rate,
+            log_alpha_init=log_alpha_init,
+            gate_shape=gate_shape,
+            test_gate=test_gate,
+        )
+        if n_train < 1 or ramp_steps < 0:
+            raise ValueError(f"n_train must be at least 1 and ramp_steps at least 0, not {n_train} and {ramp_steps}")
         factors = layer_lambda or {}
+        layers = {weight.layer for weight in network.weights}
         if unknown := sorted(factors.keys() - layers):
             raise ValueError(
                 f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(sorted(layers))}"
             )
+        if not all(0 <= factor < math.inf for factor in factors.values()):
+            raise ValueError(f"the factors of layer_lambda must be at least 0 and finite, not {factors}")
+        self.n_train, self.seed, self.ramp_steps = n_train, seed, ramp_steps
+        self.gate_learning_rate, self.test_gate = gate_learning_rate, test_gate
         self.theta: list[Parameter] = []
         self.gates: list[Parameter] = []
         self._blocks: list[_Block] = []
-        self._step_lambda = 1.0
+        self._ramp = 1.0
         for i, weight in enumerate(network.weights):
             theta = Parameter(weight.value.copy(), "weight", f"{weight.name}.theta")
             shape = _gate_shape(weight.value.shape, gate_shape)
-            noise = rng.generator(seed, "gates", 0, i).standard_normal(shape) * 0.01
+            noise = rng.generator(seed, "gates", 0, i).standard_normal(shape) * INIT_SPREAD
             log_alpha = Parameter(
                 (log_alpha_init + noise).astype(weight.value.dtype), "gate", f"{weight.name}.log_alpha"
             )
             self.theta.append(theta)
             self.gates.append(log_alpha)
-            lam = l0_lambda * factors.get(weight.name.split(".")[0], 1.0) / n_train
+            lam = l0_lambda * factors.get(weight.layer, 1.0) / n_train
             self._blocks.extend(_blocks(i, lam, weight, theta, log_alpha))
         self.write_test_weights()
 
@@ -115,13 +131,15 @@ class L0(Pruner):
         # Gates take no weight decay: it would pull every gate to half open, whatever the data say.
         return [
             *super().groups(learning_rate, weight_decay),
-            ParameterGroup(self.gates, self.gate_learning_rate),
+            ParameterGroup(self.gates, self.gate_learning_rate, always_adam=True),
         ]
 
     def write_weights(self, step: int) -> None:
-        self._step_lambda = min(1.0, (step + 1) / self.ramp_steps) if self.ramp_steps else 1.0
+        self._ramp = min(1.0, (step + 1) / self.ramp_steps) if self.ramp_steps else 1.0
 
         def draw(block: _Block) -> None:
+            # The clamp of the last step, here because the block is about to be read anyway.
+            np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha)
             generator = rng.generator(self.seed, "gates", 1 + step, *block.key)
             u = generator.random(block.z.shape, dtype=block.z.dtype)
             gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
@@ -139,16 +157,13 @@ class L0(Pruner):
                 block.theta,
                 block.log_alpha,
                 block.z,
-                self._step_lambda * block.lam,
+                self._ramp * block.lam,
                 block.grad_theta,
                 block.grad_log_alpha,
             )
 
         expected = self._map(pull, self._blocks)
-        return self._step_lambda * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
-
-    def after_step(self, step: int) -> None:
-        self._map(lambda b: np.clip(b.log_alpha, -CLAMP, CLAMP, out=b.log_alpha), self._blocks)
+        return self._ramp * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
 
     def _test_gates(self) -> list[np.ndarray]:
         return [hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates]
@@ -180,8 +195,6 @@ class L0(Pruner):
 
 def _gate_shape(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
     """Return the shape of the gates that broadcasts against a weight of `shape`."""
-    if kind not in GATE_SHAPES:
-        raise ValueError(f"gate_shape {kind!r} is unknown: use one of {', '.join(GATE_SHAPES)}")
     if kind == "weight":
         return shape
     gated_axis = 0 if kind == "filter" else 1
@@ -193,7 +206,7 @@ def _blocks(layer: int, lam: float, weight: Parameter, theta: Parameter, log_alp
     z = np.ones_like(log_alpha.value)
     rows = weight.value.shape[0]
     shared_rows = log_alpha.value.shape[0] != rows
-    step = rows if shared_rows else max(1, BLOCK // math.prod(weight.value.shape[1:]))
+    step = rows if shared_rows else max(1, NOISE_BLOCK // math.prod(weight.value.shape[1:]))
     blocks = []
     for number, start in enumerate(range(0, rows, step)):
         part = slice(start, start + step)

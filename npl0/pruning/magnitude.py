@@ -2,10 +2,9 @@
 
 import numpy as np
 
+from npl0.config import MagnitudeConfig
 from npl0.nn.network import Network
 from npl0.pruning.base import Masks, Pruner
-
-CRITERIA = ("layer-std", "global")
 
 
 def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -49,8 +48,10 @@ class Magnitude(Pruner):
         quality: float = 2.0,
     ) -> None:
         super().__init__(network)
-        if criterion not in CRITERIA:
-            raise ValueError(f"criterion {criterion!r} is unknown: use one of {', '.join(CRITERIA)}")
+        if compression == 0:
+            raise ValueError("compression must be at least 1, or None to use the quality, not 0")
+        # The settings of the command are the same numbers, with the same ranges.
+        MagnitudeConfig(criterion=criterion, compression=compression or 0.0, quality=quality)
         self.criterion, self.compression, self.quality = criterion, compression, quality
         self._masks: Masks | None = None
 

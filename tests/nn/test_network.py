@@ -55,7 +55,9 @@ def test_shards_add_up_to_the_whole(batch, workers):
     results = []
     for shard_size in (4, 11, 64, 1):
         network = build(np.float64, shard_size, norm=False)
-        results.append((*network.loss_and_gradients(*batch, workers), gradients(network), network.predict(batch[0])))
+        results.append(
+            (*network.loss_and_gradients(*batch, workers, (0,)), gradients(network), network.predict(batch[0]))
+        )
     loss, correct, grads, logits = results[0]
     for other in results[1:]:
         assert loss == pytest.approx(other[0], rel=1e-12)
@@ -69,7 +71,7 @@ def test_shards_add_up_to_the_whole(batch, workers):
 def test_loss_and_hits_are_those_of_the_predictions(batch, workers):
     network = build(np.float64, norm=False)
     images, labels = batch
-    loss, correct = network.loss_and_gradients(images, labels, workers)
+    loss, correct = network.loss_and_gradients(images, labels, workers, (0,))
     logits = network.predict(images, workers)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -79,9 +81,9 @@ def test_loss_and_hits_are_those_of_the_predictions(batch, workers):
 
 def test_gradients_are_written_anew_at_every_step(batch, workers):
     network = build(norm=False)
-    network.loss_and_gradients(*batch, workers)
+    network.loss_and_gradients(*batch, workers, (0,))
     first = gradients(network)
-    network.loss_and_gradients(*batch, workers)
+    network.loss_and_gradients(*batch, workers, (0,))
     for name, grad in gradients(network).items():
         np.testing.assert_array_equal(grad, first[name])
 
@@ -131,12 +133,12 @@ def test_images_that_cannot_be_classified_are_refused(images, message):
 def test_a_batch_that_does_not_fit_is_refused(workers, n_images, shape, n_labels):
     images, labels = np.zeros((n_images, *shape), np.uint8), np.zeros(n_labels, int)
     with pytest.raises(ValueError, match=r"must have shapes \(N, 1, 8, 8\) and \(N,\), N >= 1, not"):
-        build().loss_and_gradients(images, labels, workers)
+        build().loss_and_gradients(images, labels, workers, (0,))
 
 
 def test_state_goes_round(batch, workers):
     network, other = build(seed=0), build(seed=1)
-    network.loss_and_gradients(*batch, workers)
+    network.loss_and_gradients(*batch, workers, (0,))
     assert not np.array_equal(network.predict(batch[0]), other.predict(batch[0]))
     other.load_state({name: array.copy() for name, array in network.state().items()})
     np.testing.assert_array_equal(network.predict(batch[0]), other.predict(batch[0]))
@@ -165,9 +167,13 @@ def test_layers_and_parameters_have_names():
 
 def test_activations_are_named_and_end_in_the_logits(batch):
     network = build()
-    outputs = dict((name, y.copy()) for name, y in network.activations(batch[0]))
+    network.layers = [layer for layer in network.layers if layer.kind not in ("dropout", "bn")]
+    outputs: dict[str, list] = {}
+    for name, y in network.activations(batch[0]):
+        outputs.setdefault(name, []).append(y.T)
     assert list(outputs) == [layer.name for layer in network.layers]
-    np.testing.assert_allclose(outputs["fc1"].T, network.predict(batch[0][:4]), rtol=1e-5, atol=1e-6)
+    # Every shard of the batch is looked at: the bad tensor may be in the last one.
+    np.testing.assert_allclose(np.concatenate(outputs["fc1"]), network.predict(batch[0]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -221,5 +227,5 @@ def test_both_convolutions_give_one_lenet5(generator):
 
 
 def test_an_unknown_model_is_refused():
-    with pytest.raises(ValueError, match="model 'lenet6' is unknown: use one of lenet5, lenet300"):
+    with pytest.raises(ValueError, match="model 'lenet6' is unknown: did you mean 'lenet5'"):
         nn.build_model("lenet6")

@@ -38,9 +38,9 @@ def test_kernels_equal_the_reference_and_their_sources(generator, dtype, size):
     assert 0 < total < size
     if dtype == np.float32 and size < 10:
         interpreted = [np.full(size, np.nan, dtype) for _ in range(4)]
-        gw.gated_weight_kernel.py_func(theta, log_alpha, u, *interpreted[:2])
+        gw.gated_weight_kernel.py_func(theta, log_alpha, u, *interpreted[:2], *gw._FORWARD)
         sum_p = gw.gated_weight_backward_kernel.py_func(
-            grad_w, theta, log_alpha, interpreted[0], np.float32(0.3), *interpreted[2:]
+            grad_w, theta, log_alpha, interpreted[0], *interpreted[2:], np.float32(0.3), *gw._BACKWARD
         )
         for mine, right in zip((*interpreted, sum_p), (z, weight, grad_theta, grad_log_alpha, total), strict=True):
             np.testing.assert_allclose(mine, right, rtol=1e-5, atol=1e-6)

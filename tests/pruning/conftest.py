@@ -42,7 +42,7 @@ def train(batch: tuple[np.ndarray, np.ndarray], workers: Workers) -> Callable[..
             loss, _ = pruner.network.loss_and_gradients(*batch, workers, (0, step))
             losses.append(loss + pruner.read_gradients())
             optimizer.step(workers)
-            pruner.after_step(step)
+            pruner.after_step()
         return losses
 
     return train_steps

@@ -8,7 +8,7 @@ from npl0.ops import hard_concrete
 from npl0.optim import build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import L0, density
-from npl0.pruning.l0 import BLOCK, CLAMP
+from npl0.pruning.l0 import CLAMP, NOISE_BLOCK
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_two_threads_give_the_bits_of_one(train, make):
 
 def test_a_weight_of_several_blocks_is_gated_in_every_row():
     network = nn.Network([nn.Linear(500, 300)], (500,))
-    assert network.weights[0].size > 2 * BLOCK
+    assert network.weights[0].size > 2 * NOISE_BLOCK
     pruner = L0(network, 100)
     # All gates alike, so that only the noise tells them apart.
     pruner.gates[0].value[...] = 0
@@ -88,7 +88,7 @@ def test_a_weight_of_several_blocks_is_gated_in_every_row():
     open_share = (network.weights[0].value != 0).mean(axis=1)
     np.testing.assert_allclose(open_share, hard_concrete.open_probability(np.zeros(1))[0], atol=0.12)
     # The blocks have noise of their own.
-    rows = BLOCK // 500
+    rows = NOISE_BLOCK // 500
     pattern = network.weights[0].value != 0
     assert not np.array_equal(pattern[:rows], pattern[rows : 2 * rows])
 
@@ -97,7 +97,7 @@ def test_a_weight_of_several_blocks_is_gated_in_every_row():
 def test_penalty_is_the_formula(make, batch, workers, gate_shape, dtype):
     pruner = make(dtype, l0_lambda=5.0, layer_lambda={"fc1": 0.5, "conv1": 0.0}, gate_shape=gate_shape)
     pruner.write_weights(0)
-    pruner.network.loss_and_gradients(*batch, workers)
+    pruner.network.loss_and_gradients(*batch, workers, (0,))
     expected = {
         gate.name.split(".")[0]: float(hard_concrete.open_probability(gate.value).sum()) * theta.size / gate.size
         for gate, theta in zip(pruner.gates, pruner.theta, strict=True)
@@ -114,7 +114,7 @@ def test_lambda_rises_in_a_straight_line_to_its_full_strength(make, batch, worke
         penalties = []
         for pruner in (ramped, full):
             pruner.write_weights(step)
-            pruner.network.loss_and_gradients(*batch, workers)
+            pruner.network.loss_and_gradients(*batch, workers, (0,))
             penalties.append(pruner.read_gradients())
         factors.append(penalties[0] / penalties[1])
     assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
@@ -124,7 +124,7 @@ def test_gates_are_held_within_the_clamp(make):
     pruner = make()
     for gate in pruner.gates:
         gate.value[...] *= 100
-    pruner.after_step(0)
+    pruner.write_weights(0)
     for gate in pruner.gates:
         assert np.abs(gate.value).max() == CLAMP
 
@@ -205,7 +205,7 @@ def test_the_state_of_other_gates_is_refused(make):
     [
         ({"layer_lambda": {"fc9": 1.0}}, "layer_lambda names fc9; the gated layers are conv1, fc1, fc2"),
         ({"gate_shape": "row"}, "gate_shape 'row' is unknown: use one of weight, filter, input"),
-        ({"test_gate": "mean"}, "test gate 'mean' is unknown: use one of paper, median"),
+        ({"test_gate": "mean"}, "test_gate 'mean' is unknown: did you mean 'median'"),
     ],
 )
 def test_impossible_settings_are_refused(make, settings, message):

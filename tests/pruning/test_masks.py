@@ -110,6 +110,7 @@ def test_what_cannot_be_kept_is_refused(scores, count, message):
         keep_largest(np.array(scores), count)
 
 
+@pytest.mark.filterwarnings("ignore::npl0.pruning.PruningWarning")
 @pytest.mark.parametrize("criterion", ["global", "layer-std"])
 @pytest.mark.parametrize("compression", [1, 3.7, 1000, 1e9])
 def test_magnitude_keeps_exactly_so_many_and_the_largest(build, criterion, compression):

@@ -41,7 +41,8 @@ def test_every_method_prunes_and_keeps_zeros(command, tmp_path, method, runs):
 
 
 def test_the_dense_method_is_plain_training_bit_for_bit(command, tmp_path, runs):
-    assert command("--method", "dense")[0] == 0
+    flags = ("--learning-rate", "1e-3", "--schedule", "cosine", "--shift", "0")
+    assert command("--method", "dense", *flags)[0] == 0
     # The plain loop, written out: no pruner, no stages.
     from npl0.data import load_dataset
     from npl0.nn import build_model
@@ -56,7 +57,7 @@ def test_the_dense_method_is_plain_training_bit_for_bit(command, tmp_path, runs)
         for step in range(32):
             order = generator(0, "shuffle", 0, step // 16).permutation(2000)
             picked = order[step % 16 * 128 :][:128]
-            network.loss_and_gradients(data.train_images[picked], data.train_labels[picked], workers)
+            network.loss_and_gradients(data.train_images[picked], data.train_labels[picked], workers, (0,))
             optimizer.step(workers, cosine(step / 32))
     with np.load(runs.folder_in(tmp_path / "runs") / "model.npz") as archive:
         for name, value in network.state().items():

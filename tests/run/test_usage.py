@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from npl0 import run as run_module
-from npl0.config import build_config, read_toml
+from npl0.config import build_config
+from npl0.settings_file import read_toml
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -1,0 +1,57 @@
+"""Print the README's table of results from the run folders under `experiments/results`.
+
+Usage: python experiments/results_table.py
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+HEADER = [
+    "| network, method | seeds | trained | pruned | retrained | weights kept | compression | seconds |",
+    "|---|---|---|---|---|---|---|---|",
+]
+
+
+def load_results(folder: Path = RESULTS) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Return the results by experiment, model and method, each list in the order of the seeds."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(folder.glob("*/*/result.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        groups[path.parent.parent.name, result["model"], result["method"]].append(result)
+    for results in groups.values():
+        results.sort(key=lambda result: result["seed"])
+    return dict(sorted(groups.items(), key=lambda item: (item[0][1] != "lenet5", item[0])))
+
+
+def spread(values: list[float], text: str) -> str:
+    """Format one value, or the lowest and the highest of several."""
+    low, high = text.format(min(values)), text.format(max(values))
+    return low if low == high else f"{low} - {high}"
+
+
+def rows() -> list[str]:
+    """Return the lines of the table in Markdown."""
+    lines = list(HEADER)
+    for (_, model, method), results in load_results().items():
+        accuracies = [
+            spread([100 * result["accuracy"][point] for result in results], "{:.2f}")
+            for point in ("trained", "pruned", "retrained")
+        ]
+        cells = [
+            f"{model}, {method}",
+            ", ".join(str(result["seed"]) for result in results),
+            *(f"{accuracy} %" for accuracy in accuracies),
+            spread([result["nnz"]["weights"] for result in results], "{:,.0f}"),
+            spread([result["compression_ratio"] for result in results], "{:.1f}x"),
+            spread([sum(result["seconds"].values()) for result in results], "{:.0f}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(rows()))

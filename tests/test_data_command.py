@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from npl0 import data_command
 from npl0.__main__ import main
-from npl0.data import cifar10, load_dataset
+from npl0.data import DATASETS, cifar10, load_dataset
 from npl0.data.fetch import RemoteFile, file_md5
 
 ROOT = Path(__file__).parent.parent
@@ -165,3 +166,7 @@ def test_help_is_quick_and_loads_no_arrays():
     code = f"{imports}\ntry: main(['-h'])\nexcept SystemExit: print('numpy' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "fetch" in out and "NPL0_OFFLINE=1" in out and out.endswith("False\n")
+
+
+def test_the_names_are_those_of_the_data_sets():
+    assert set(data_command.DATA_NAMES) == set(DATASETS)

@@ -7,6 +7,7 @@ COMMANDS = {
     "eval": "measure the accuracy of a run's pruned network",
     "predict": "classify images with a run's pruned network",
     "summary": "show the layers of a model",
+    "data": "download, import or check a data set",
     "gradcheck": "check every backward pass against numerical differences",
 }
 
@@ -39,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         from npl0.gradcheck import main as gradcheck
 
         return gradcheck(rest, prog)
+    if name == "data":
+        from npl0.data_command import main as data
+
+        return data(rest, prog)
     from npl0 import inspect_model
 
     return getattr(inspect_model, f"{name}_command")(rest, prog)

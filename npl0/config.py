@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MODEL_NAMES = ("lenet5", "lenet300")
+# Data sets that a model of this version takes; the API and `python -m npl0 data` know cifar10 too.
 DATA_NAMES = ("mnist", "synthetic")
 METHOD_NAMES = ("l0", "magnitude", "dense")
 
@@ -172,7 +173,7 @@ class RunConfig(Section):
 
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
     data: str = setting("mnist", "data set", choices=DATA_NAMES)
-    data_dir: str = setting("", "folder with four IDX files to use in the data set's place", metavar="DIR")
+    data_dir: str = setting("", "folder with files to use in the data set's place", metavar="DIR")
     method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
     seed: int = setting(0, "seed of every random draw", 0)
     validation: int = setting(

@@ -28,7 +28,7 @@ def eval_command(arguments: list[str], prog: str) -> int:
     """Measure the accuracy of a stored network; return the exit code."""
     parser = Parser(prog=prog, description="Measure the accuracy of a run's pruned network.")
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("--data-dir", metavar="DIR", help="four IDX files to measure on (default: the run's own data)")
+    parser.add_argument("--data-dir", metavar="DIR", help="files to measure on (default: the run's own data)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
@@ -88,8 +88,8 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
     if data_dir is None and "data" not in settings:
         raise InspectError("this model file names no data set; give --data-dir with four IDX files")
     if data_dir is not None:
-        # Four IDX files are read by the loader of mnist, whatever the network was trained on.
-        dataset = load_dataset("mnist", data_dir)
+        # Any set of four IDX files is read by the loader of mnist; only CIFAR-10 has files of its own format.
+        dataset = load_dataset("cifar10" if settings.get("data") == "cifar10" else "mnist", data_dir)
     else:
         dataset = load_dataset(settings["data"], settings.get("data_dir") or None)
     if dataset.image_shape != network.input_shape or dataset.n_classes > network.output_shape[0]:

@@ -63,6 +63,14 @@ class Run:
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
         self.observer, self.announce = observer or Observer(), announce
+        # Built once with its own statistics: with those of data of other channels, it could not be built and asked.
+        plain = build_model(config.model, conv=config.conv)
+        if dataset.image_shape != plain.input_shape or dataset.n_classes > plain.output_shape[0]:
+            raise ConfigError(
+                f"{config.model} takes images of shape {plain.input_shape} in at most "
+                f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
+                f"{dataset.n_classes}"
+            )
         self.network = build_model(
             config.model,
             mean=dataset.mean,
@@ -71,12 +79,6 @@ class Run:
             shard_size=config.shard_size,
             conv=config.conv,
         )
-        if dataset.image_shape != self.network.input_shape or dataset.n_classes > self.network.output_shape[0]:
-            raise ConfigError(
-                f"{config.model} takes images of shape {self.network.input_shape} in at most "
-                f"{self.network.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
-                f"{dataset.n_classes}"
-            )
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
         if config.validation:
             split = split_validation(dataset, config.validation, config.seed)

@@ -118,7 +118,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
         folder.open(options.force)
         result = None if options.force else folder.finished()
         if result is None or config.data_dir:
-            dataset = load_dataset(config.data, config.data_dir or None)
+            dataset = load_dataset(config.data, config.data_dir or None, quiet=options.quiet)
         if result is not None:
             # A folder of the user's own may hold other data than it did.
             if config.data_dir and result["data"]["fingerprint"] != dataset.fingerprint:

@@ -1,6 +1,7 @@
 """Fixtures that several folders share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,3 +37,15 @@ def dirty() -> Allocator:
 def dtype(request: pytest.FixtureRequest) -> np.dtype:
     """Both float types."""
     return np.dtype(request.param)
+
+
+@pytest.fixture
+def cifar_folder(tmp_path: Path) -> Path:
+    """A folder with the six files of CIFAR-10's binary version, five records in each."""
+    folder = tmp_path / "cifar"
+    folder.mkdir()
+    records = np.random.default_rng(7).integers(0, 256, (6, 5, 3073), np.uint8)
+    records[:, :, 0] %= 10
+    for name, batch in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], records, strict=True):
+        (folder / f"{name}.bin").write_bytes(batch.tobytes())
+    return folder

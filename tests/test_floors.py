@@ -37,6 +37,7 @@ FLOORS = {
     "run": 5,
     "progress": 5,
     "inspect_model": 5,
+    "data_command": 5,
     "gradcheck": 5,
     "__main__": 6,
 }

@@ -8,7 +8,7 @@ from npl0.data.dataset import DataError, Dataset, channel_statistics, split_vali
 __all__ = ["DATASETS", "DataError", "Dataset", "channel_statistics", "load_dataset", "split_validation"]
 
 
-def _load_mnist(data_dir: Path | None) -> Dataset:
+def _load_mnist(data_dir: Path | None, offline: bool, quiet: bool) -> Dataset:
     if data_dir is None:
         from npl0.data.mnist import load_mnist
 
@@ -18,7 +18,13 @@ def _load_mnist(data_dir: Path | None) -> Dataset:
     return load_idx_directory(data_dir, "mnist")
 
 
-def _load_synthetic(data_dir: Path | None) -> Dataset:
+def _load_cifar10(data_dir: Path | None, offline: bool, quiet: bool) -> Dataset:
+    from npl0.data.cifar10 import load_cifar10
+
+    return load_cifar10(data_dir, offline, quiet)
+
+
+def _load_synthetic(data_dir: Path | None, offline: bool, quiet: bool) -> Dataset:
     if data_dir is not None:
         raise DataError(
             f"the synthetic set is made, not read, so the data directory {data_dir} cannot replace it; "
@@ -29,11 +35,16 @@ def _load_synthetic(data_dir: Path | None) -> Dataset:
     return load_synthetic()
 
 
-# A loader gets the directory whose files replace the set's own, or None; it knows which files to look for.
-DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"mnist": _load_mnist, "synthetic": _load_synthetic}
+# A loader gets the directory whose files replace the set's own, or None, and whether the network and stderr are to be
+# left alone; it knows which files to look for.
+DATASETS: dict[str, Callable[[Path | None, bool, bool], Dataset]] = {
+    "mnist": _load_mnist,
+    "cifar10": _load_cifar10,
+    "synthetic": _load_synthetic,
+}
 
 
-def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
+def load_dataset(name: str, data_dir: str | Path | None = None, offline: bool = False, quiet: bool = False) -> Dataset:
     """Load a data set by name.
 
     Parameters
@@ -41,12 +52,15 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
     name : one of `DATASETS`.
     data_dir : a directory whose files are read instead of the set's own. For "mnist" these are four IDX
         files, of MNIST or of any set in its format (Fashion-MNIST ...); the name stays "mnist", the
-        fingerprint tells.
+        fingerprint tells. For "cifar10" these are the six files of its binary version, or its archive, which
+        may also be named itself.
+    offline : never download. Only "cifar10" is downloaded, to the cache, when it is not there.
+    quiet : no progress of a download on stderr.
 
     Raises
     ------
     DataError
-        If the name is unknown, the directory does not exist, or its files are unusable.
+        If the name is unknown, the directory does not exist, its files are unusable, or a download fails.
     """
     if name not in DATASETS:
         import difflib
@@ -55,7 +69,6 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
         hint = f"; did you mean {close[0]}?" if close else ";"
         raise DataError(f"unknown data set {name!r}{hint} choose one of {', '.join(sorted(DATASETS))}")
     directory = None if data_dir is None else Path(data_dir)
-    if directory is not None and not directory.is_dir():
-        state = "is not a directory" if directory.exists() else "does not exist"
-        raise DataError(f"data directory {directory} {state}; name one that holds the files of {name}")
-    return DATASETS[name](directory)
+    if directory is not None and not directory.exists():
+        raise DataError(f"data directory {directory} does not exist; name one that holds the files of {name}")
+    return DATASETS[name](directory, offline, quiet)

@@ -11,13 +11,13 @@ import hashlib
 import math
 import os
 import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from npl0.data.dataset import DataError, Dataset, channel_statistics
+from npl0.data.packed import listing, read_bytes, unpack
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -34,7 +34,6 @@ MNIST_MEAN, MNIST_STD = (0.1307,), (0.3081,)
 
 MAX_CLASSES = 10
 _TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(source: str | os.PathLike[str] | bytes, ndim: int, origin: str = "IDX bytes") -> np.ndarray:
@@ -58,7 +57,7 @@ def read_idx(source: str | os.PathLike[str] | bytes, ndim: int, origin: str = "I
         shorter or longer than its header says.
     """
     if not isinstance(source, bytes):
-        origin, source = str(source), _read_bytes(Path(source))
+        origin, source = str(source), read_bytes(Path(source))
     stream = unpack(source, origin)
     again = "fetch the file again"
     if len(stream) < 4:
@@ -92,18 +91,6 @@ def read_idx(source: str | os.PathLike[str] | bytes, ndim: int, origin: str = "I
             f"needs; {again}"
         )
     return np.frombuffer(stream, np.uint8, offset=header).reshape(shape)
-
-
-def unpack(content: bytes, origin: str) -> bytes:
-    """Return `content` without its gzip wrapper, if it has one; DataError names `origin` if it is damaged."""
-    if not content.startswith(_GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(
-            f"{origin}: its gzip data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
-        ) from error
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -155,7 +142,7 @@ def load_idx_directory(directory: str | os.PathLike[str], name: str) -> Dataset:
         state = "is not a directory" if directory.exists() else "does not exist"
         raise DataError(f"data directory {directory} {state}; name one that holds {_expected_names()}")
     paths = {stem: _find(directory, stem) for stem in MNIST_SHA256}
-    streams = {stem: unpack(_read_bytes(path), str(path)) for stem, path in paths.items()}
+    streams = {stem: unpack(read_bytes(path), str(path)) for stem, path in paths.items()}
     return dataset_from_streams(streams, name, {stem: str(path) for stem, path in paths.items()})
 
 
@@ -222,19 +209,9 @@ def _find(directory: Path, stem: str) -> Path:
         for path in (directory / spelling, directory / f"{spelling}.gz"):
             if path.is_file():
                 return path
-    found = sorted(entry.name for entry in directory.iterdir())
-    listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
-    raise DataError(
-        f"{directory} has no {stem}; the four files {_expected_names()} are needed; found there: {listed or 'nothing'}"
-    )
+    found = listing(entry.name for entry in directory.iterdir())
+    raise DataError(f"{directory} has no {stem}; the four files {_expected_names()} are needed; found there: {found}")
 
 
 def _expected_names() -> str:
     return ", ".join(MNIST_SHA256) + " (plain or .gz)"
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions") from error

@@ -16,7 +16,8 @@ the files need neither parts nor threads.
 """
 
 from npl0.data.dataset import DataError, Dataset
-from npl0.data.idx import MNIST_SHA256, dataset_from_streams, unpack
+from npl0.data.idx import MNIST_SHA256, dataset_from_streams
+from npl0.data.packed import unpack
 
 
 def load_mnist() -> Dataset:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from npl0.data import DataError, Dataset, channel_statistics, load_dataset
-from npl0.data.idx import MNIST_SHA256, unpack
+from npl0.data.idx import MNIST_SHA256
 from npl0.data.mnist import load_mnist
+from npl0.data.packed import unpack
 
 PACKAGED = Path(str(importlib.resources.files("npl0.data"))) / "files"
 

@@ -142,7 +142,7 @@ class MagnitudeConfig(Section):
     """The threshold of `--method magnitude`."""
 
     criterion: str = setting(
-        "layer-std",
+        "global",
         "compare |w| with its layer's standard deviation, or globally",
         choices=("layer-std", "global"),
     )
@@ -217,6 +217,10 @@ SECTIONS: dict[str, type[Section]] = {
 
 # Settings that were chosen on a validation split for one model and method; `experiments/README.md` says how.
 PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("lenet5", "magnitude"): {
+        "train": {"learning_rate": 1e-3},
+        "retrain": {"learning_rate": 2e-2, "schedule": "one-cycle"},
+    },
     ("lenet300", "l0"): {
         "train": {"epochs": 40},
         "l0": {"l0_lambda": 7.0, "ramp_epochs": 12.0},

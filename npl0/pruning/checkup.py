@@ -10,7 +10,7 @@ Masks = dict[str, np.ndarray]
 # What to do, by method: for a dead layer, and for one that was hardly pruned.
 _REMEDIES = {
     "l0": ("lower l0_lambda, or this layer's with layer_lambda", "raise l0_lambda or train longer"),
-    "magnitude": ("lower the compression, or use criterion layer-std", "raise the compression or the quality"),
+    "magnitude": ("lower the compression, or try the other criterion", "raise the compression or the quality"),
 }
 HARDLY = 0.99
 # A small layer (a first convolution) may well need all its weights.

@@ -43,7 +43,7 @@ class Magnitude(Pruner):
     def __init__(
         self,
         network: Network,
-        criterion: str = "layer-std",
+        criterion: str = "global",
         compression: float | None = None,
         quality: float = 2.0,
     ) -> None:

@@ -143,7 +143,7 @@ class MagnitudeConfig(Section):
 
     criterion: str = setting(
         "global",
-        "compare |w| with its layer's standard deviation, or globally",
+        "compare magnitudes with their layer's standard deviation, or all with each other",
         choices=("layer-std", "global"),
     )
     compression: float = setting(

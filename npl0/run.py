@@ -126,7 +126,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
-            with notice_if_slow("compiling the kernels, once on this machine (about 15 s)", 2.5, options.quiet):
+            with notice_if_slow("compiling the kernels, once on this machine (some seconds)", 1.0, options.quiet):
                 compile_kernels()
             with (
                 Workers(options.threads or available_threads()) as workers,

@@ -3,7 +3,7 @@
 A step is all of: pick a batch of 128 uint8 images, standardise, forward, backward, Adam; for the gated variant also one
 uniform draw a weight, the hard-concrete gates and the penalty. PyTorch does the same in its usual form: layers in the
 order convolution, ReLU, pooling (npl0 pools before the ReLU, which gives the same numbers), the gated weights passed
-through `torch.func.functional_call`. Without PyTorch the npl0 figures are shown alone.
+through `torch.func.functional_call`. Neither side shifts images. Without PyTorch npl0's figures are shown alone.
 
 Every measurement has a process of its own, npl0 and PyTorch in turn, so that both meet the same load of the machine.
 The time of a variant is the median over the rounds of each round's median; the smallest step of all stands beside it.
@@ -32,8 +32,7 @@ from npl0.show import table
 VARIANTS = ("plain", "gated")
 BATCH, IMAGES = 128, 60_000
 LEARNING_RATE, GATE_LEARNING_RATE, LOG_ALPHA_INIT, L0_LAMBDA = 1e-3, 3e-2, 2.2, 8.0
-MEAN, STD = 0.1307, 0.3081
-SGEMM_SIZE, SGEMM_REPEATS = 1536, 10
+MEAN, STD, SGEMM_SIZE, SGEMM_REPEATS = 0.1307, 0.3081, 1536, 10
 
 # They force an older BLAS kernel than the processor's own.
 FORCED_KERNEL = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -66,10 +65,7 @@ def best_ms(run: Callable[[], Any], repeats: int = 1) -> float:
 
 
 def npl0_step(model: str, variant: str, threads: int) -> tuple[Any, dict[str, Callable[[int], Any]]]:
-    """Return the network, and the parts of the step of `npl0.train.train_stage` as functions of the step's number.
-
-    Neither side shifts images or reads a schedule: data and arithmetic are the same in both.
-    """
+    """Return the network, and the parts of the step of `npl0.train.train_stage` as functions of the step's number."""
     from npl0.nn import build_model
     from npl0.optim import Adam
     from npl0.parallel import Workers

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from npl0.presets import PRESETS, QUICK
+
 MODEL_NAMES = ("lenet5", "lenet300")
 # Data sets that a model of this version takes; the API and `python -m npl0 data` know cifar10 too.
 DATA_NAMES = ("mnist", "synthetic")
@@ -213,29 +215,6 @@ SECTIONS: dict[str, type[Section]] = {
     "l0": L0Config,
     "magnitude": MagnitudeConfig,
     "retrain": RetrainConfig,
-}
-
-# Settings that were chosen on a validation split for one model and method; `experiments/README.md` says how.
-PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
-    ("lenet5", "magnitude"): {
-        "train": {"learning_rate": 1e-3},
-        "retrain": {"learning_rate": 2e-2, "schedule": "one-cycle"},
-    },
-    ("lenet300", "l0"): {
-        "train": {"epochs": 40},
-        "l0": {"l0_lambda": 7.0, "ramp_epochs": 12.0},
-        "retrain": {"epochs": 8},
-    },
-    ("lenet300", "magnitude"): {"train": {"epochs": 40}, "retrain": {"epochs": 8}},
-    ("lenet300", "dense"): {"train": {"epochs": 40}},
-}
-
-# `--quick`: the whole flow in under a minute, for a first look.
-QUICK: dict[str, dict[str, Any]] = {
-    "train": {"epochs": 2},
-    "l0": {"ramp_epochs": 1.0, "gate_learning_rate": 0.15},
-    "magnitude": {"compression": 20.0},
-    "retrain": {"epochs": 1},
 }
 
 

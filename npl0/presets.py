@@ -10,7 +10,7 @@ PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     },
     ("lenet300", "l0"): {
         "train": {"epochs": 40},
-        "l0": {"l0_lambda": 7.0, "ramp_epochs": 12.0},
+        "l0": {"l0_lambda": 8.4, "ramp_epochs": 12.0},
         "retrain": {"epochs": 8},
     },
     ("lenet300", "magnitude"): {"train": {"epochs": 40}, "retrain": {"epochs": 8}},

@@ -149,7 +149,7 @@ class MagnitudeConfig(Section):
         choices=("layer-std", "global"),
     )
     compression: float = setting(
-        100.0, "weights / kept weights (at least 1), met exactly; 0: use the quality instead", 0, 1e9
+        100.0, "weights / kept weights, met exactly, at least 1; or 0: use the quality instead", 0, 1e9
     )
     quality: float = setting(2.0, "threshold in standard deviations, where compression is 0", 0, 1e3)
 

@@ -117,7 +117,9 @@ def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) ->
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise ImageError(f"{path}: pictures are read with Pillow: pip install 'npl0[images]'") from error
+        raise ImageError(
+            f"{path}: no .npy and no IDX file; pictures are read with Pillow (the extra images): pip install pillow"
+        ) from error
     channels, height, width = input_shape
     if channels not in (1, 3):
         raise ImageError(f"{path}: the network takes {channels} channels; pictures give 1 (grey) or 3 (RGB)")

@@ -101,6 +101,7 @@ class Run:
         DivergedError
             If the loss is no longer a number; the last checkpoint is untouched.
         """
+        self.folder.write_json("environment.json", describe_environment(self.workers.threads, self.dataset))
         if self.folder.checkpoint.exists():
             self._restore()
         else:
@@ -151,7 +152,10 @@ class Run:
             raise
         self.pruner.write_test_weights()
         self.state.seconds[name] = self.state.progress.seconds
-        self._test("trained" if name == "train" else "retrained", f"{name}: {settings.epochs} epochs")
+        self._test(
+            "trained" if name == "train" else "retrained",
+            f"{name}: {settings.epochs} epoch{'s' if settings.epochs != 1 else ''}",
+        )
 
     def _prune(self) -> Masks:
         began = time.perf_counter()
@@ -254,7 +258,6 @@ class Run:
         self.folder.write_log(state.rows)
         self.folder.write_layers(layers)
         self.folder.write_model(self.network, self.dataset)
-        self.folder.write_json("environment.json", describe_environment(self.workers.threads, self.dataset))
         self.folder.write_json("result.json", result)
         self.folder.checkpoint.unlink(missing_ok=True)
         return result

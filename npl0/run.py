@@ -24,9 +24,10 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     """Return the parser of the command."""
     parser = Parser(prog=prog, description=DESCRIPTION, epilog=EPILOG)
     add_config_flags(parser)
-    group = parser.add_argument_group("how to run it (results do not depend on these)")
+    group = parser.add_argument_group("where settings come from")
     group.add_argument("--config", metavar="FILE", help="TOML file of settings, as written to every run folder")
-    group.add_argument("--quick", action="store_true", help="a first look: the whole flow in under a minute")
+    group.add_argument("--quick", action="store_true", help="a first look: 2 + 1 epochs and faster gates")
+    group = parser.add_argument_group("how to run it (results do not depend on these)")
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or one of other settings")
@@ -126,7 +127,9 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
-            with notice_if_slow("compiling the kernels, once on this machine (some seconds)", 1.0, options.quiet):
+            with notice_if_slow(
+                "loading the kernels; the first time on a machine this compiles them, some seconds", 1.0, options.quiet
+            ):
                 compile_kernels()
             with (
                 Workers(options.threads or available_threads()) as workers,

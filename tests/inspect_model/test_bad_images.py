@@ -72,7 +72,7 @@ def test_without_pillow_the_remedy_is_named(command, finished, digits, tmp_path,
     Image.fromarray(digits[0][0]).save(tmp_path / "d.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
     code, _, err = command("predict", finished, tmp_path / "d.png")
-    assert code == 1 and "pictures are read with Pillow: pip install 'npl0[images]'" in err
+    assert code == 1 and "pictures are read with Pillow (the extra images): pip install pillow" in err
 
 
 def test_softmax_is_that_of_the_definition_and_does_not_overflow(generator):

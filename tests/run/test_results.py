@@ -87,7 +87,7 @@ def test_json_prints_one_object_and_nothing_else_on_stdout(command):
 def test_results_go_to_stdout_and_progress_to_stderr(command, runs):
     code, out, err = command(*runs.L0)
     assert code == 0
-    assert "train: 2 epochs: test accuracy" in out and "retrain: 1 epochs" in out and "run folder: " in out
+    assert "train: 2 epochs: test accuracy" in out and "retrain: 1 epoch: " in out and "run folder: " in out
     assert "step/s" in err and "step/s" not in out
     code, out, err = command(*runs.L0, "--seed", "1", "--quiet")
     assert code == 0 and "train: 2 epochs" not in out and "step/s" not in err

@@ -33,7 +33,7 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[Path]:
     other machines that share the folder, by its age. Two processes that break one stale lock in the same instant could
     both go on; so what the lock guards must stay correct then, and only be done twice.
     """
-    told = False
+    looks = 0
     while True:
         try:
             with open(path, "x", encoding="utf-8") as file:  # "x" is O_CREAT | O_EXCL: one process succeeds
@@ -44,9 +44,10 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[Path]:
         if holder is None:
             path.unlink(missing_ok=True)
             continue
-        if not told:
+        # Told at the second look: at the first its maker may not have written its name yet, or be done at once.
+        looks += 1
+        if looks == 2:
             waiting(holder)
-            told = True
         time.sleep(LOOK_EVERY)
     try:
         yield path

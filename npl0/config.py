@@ -79,9 +79,7 @@ class Section:
             object.__setattr__(self, entry.name, self._checked(entry, value))
 
     def _checked(self, entry: dataclasses.Field, value: Any) -> Any:
-        kind = type(entry.default) if entry.default is not None else float
-        if value is None and entry.default is None:
-            return None
+        kind = type(entry.default)
         # NumPy's scalars are numbers too; what is kept is Python's own, which JSON and TOML can write.
         if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
             value = float(value)
@@ -103,7 +101,7 @@ class Section:
         return value
 
 
-_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 _SCHEDULES = ("constant", "step", "linear", "cosine", "one-cycle")
 _OPTIMIZERS = ("adam", "sgd")
 

@@ -1,0 +1,120 @@
+"""Time every Numba kernel beside its NumPy reference, on the arrays of a LeNet-5 step.
+
+A kernel is a claim, and stays only where this shows it faster. One thread, kernel and reference in turn; the smallest
+and the median time of each, in milliseconds, and the ratio of the medians.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from npl0.flags import Parser
+from npl0.ops import conv, gated_weight, hard_concrete, pool, update
+from npl0.parallel import Workers
+from npl0.show import table
+
+EXAMPLES, WEIGHTS = 64, 430_500
+
+Case = tuple[str, Callable[[], object], Callable[[], object]]
+
+
+def cases(generator: np.random.Generator) -> list[Case]:
+    """Return (name, kernel, reference): calls that compute the same."""
+
+    def normal(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape, np.float32)
+
+    image, small = normal(1, 28, 28, EXAMPLES), normal(20, 12, 12, EXAMPLES)
+    cols, tiles = conv.im2col(image, 5, 5), conv.im2col(small, 8, 8, 4)
+    maps = normal(20, 24, 24, EXAMPLES)
+    pooled, winner = pool.maxpool_forward(maps, 2, 2)
+    grad_maps, columns = np.empty_like(maps), np.empty_like(cols)
+    wide, wide_winner = np.empty((20, 8, 8, EXAMPLES), np.float32), np.empty((20, 8, 8, EXAMPLES), np.uint8)
+    theta, log_alpha, grad, m, value = (normal(WEIGHTS) for _ in range(5))
+    v, u = np.abs(normal(WEIGHTS)), generator.random(WEIGHTS, np.float32)
+    z, weight, grad_theta, grad_log_alpha = (np.empty(WEIGHTS, np.float32) for _ in range(4))
+    # A rate of 0 keeps the values where they are, however often a case is called.
+    rate, beta1, beta2, epsilon, one, decay = (np.float32(x) for x in (0, 0.9, 0.999, 1e-8, 1, 0))
+
+    def gates() -> np.ndarray:
+        return theta * hard_concrete.sample(log_alpha, u)
+
+    def gates_backward() -> tuple[np.ndarray, np.ndarray]:
+        p = hard_concrete.open_probability(log_alpha)
+        slope = hard_concrete.gate_backward(grad * theta, z)
+        return grad * z, slope + hard_concrete.open_probability_backward(1e-4, p)
+
+    gated_weight.gated_weight(theta, log_alpha, u, z, weight)
+    adam = (rate, beta1, beta2, epsilon, one, decay)
+    sgd = (rate, beta1, decay, True)
+    return [
+        (
+            "im2col 5x5",
+            lambda: conv.im2col_kernel(image, 5, 5, 1, 0, columns),
+            lambda: conv.im2col_reference(image, 5, 5, 1, 0),
+        ),
+        (
+            "col2im 8x8 stride 4",
+            lambda: conv.col2im(tiles, small.shape, 8, 8, 4),
+            lambda: conv.col2im_reference(tiles, small.shape, 8, 8, 4, 0),
+        ),
+        (
+            "max-pool 2x2",
+            lambda: pool.maxpool_2x2_kernel(maps, 2, pooled, winner),
+            lambda: pool.maxpool_reference(maps, 2, 2),
+        ),
+        (
+            "max-pool 3x3 stride 3",
+            lambda: pool.maxpool_kernel(maps, 3, 3, wide, wide_winner),
+            lambda: pool.maxpool_reference(maps, 3, 3),
+        ),
+        (
+            "max-pool backward",
+            lambda: pool.maxpool_backward_kernel(pooled, winner, 2, 2, grad_maps),
+            lambda: pool.maxpool_backward_reference(pooled, winner, maps.shape, 2, 2),
+        ),
+        ("gated weight", lambda: gated_weight.gated_weight(theta, log_alpha, u, z, weight), gates),
+        (
+            "gated weight backward",
+            lambda: gated_weight.gated_weight_backward(grad, theta, log_alpha, z, 1e-4, grad_theta, grad_log_alpha),
+            gates_backward,
+        ),
+        (
+            "adam",
+            lambda: update.adam_kernel(value, grad, m, v, *adam),
+            lambda: update.adam_reference(value, grad, m, v, *adam),
+        ),
+        ("sgd", lambda: update.sgd_kernel(value, grad, m, *sgd), lambda: update.sgd_reference(value, grad, m, *sgd)),
+    ]
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Return the time of one call."""
+    began = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--repeats", type=int, default=30, metavar="N", help="calls of each (default: 30)")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error(f"repeats = {options.repeats} is out of range: it must be at least 1")
+    rows = []
+    with Workers(1):
+        for name, kernel, reference in cases(np.random.default_rng(0)):
+            kernel(), reference()
+            pairs = [(milliseconds(kernel), milliseconds(reference)) for _ in range(options.repeats)]
+            ours, theirs = zip(*pairs, strict=True)
+            medians = statistics.median(ours), statistics.median(theirs)
+            times = [min(ours), medians[0], min(theirs), medians[1], medians[0] / medians[1]]
+            rows.append([name, *(f"{value:.2f}" for value in times)])
+    print(table(["", "kernel min", "median", "NumPy min", "median", "ratio"], rows))
+
+
+if __name__ == "__main__":
+    main()

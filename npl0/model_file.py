@@ -38,12 +38,13 @@ def _of_conv(layer: Conv2d) -> Arguments:
         "stride": layer.stride,
         "padding": layer.padding,
         "algorithm": layer.algorithm,
+        "bias": layer.bias is not None,
     }
 
 
 def _of_linear(layer: Linear) -> Arguments:
     out_features, in_features = layer.weight.value.shape
-    return {"in_features": in_features, "out_features": out_features}
+    return {"in_features": in_features, "out_features": out_features, "bias": layer.bias is not None}
 
 
 def _of_pool(layer: MaxPool2d | AvgPool2d) -> Arguments:

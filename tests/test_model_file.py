@@ -18,12 +18,13 @@ def every_layer(dtype=np.float32):
         npl0.Conv2d(2, 8, 3, stride=2, padding=1, algorithm="im2col"),
         npl0.BatchNorm(8, momentum=0.3),
         npl0.ReLU(),
-        npl0.Conv2d(8, 4, 3, padding=1),
+        npl0.Conv2d(8, 4, 3, padding=1, bias=False),
         npl0.MaxPool2d(3, stride=2),
         npl0.AvgPool2d(2, stride=1),
         npl0.Flatten(),
         npl0.Dropout(0.25),
-        npl0.Linear(16, 5),
+        npl0.Linear(16, 6, bias=False),
+        npl0.Linear(6, 5),
     ]
     return npl0.Network(layers, (2, 13, 13), "zoo", seed=4, dtype=dtype, shard_size=8)
 
@@ -56,6 +57,14 @@ def test_the_description_is_plain_json():
     description = describe_network(every_layer())
     assert json.loads(json.dumps(description)) == description
     assert describe_network(build_described(description)) == description
+
+
+def test_layers_of_old_files_which_name_no_bias_have_one():
+    description = describe_network(every_layer())
+    for entry in description["layers"]:
+        entry.pop("bias", None)
+    names = [parameter.name for parameter in build_described(description).parameters]
+    assert {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"} <= set(names)
 
 
 def test_a_layer_of_ones_own_cannot_be_stored(tmp_path):

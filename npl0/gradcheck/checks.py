@@ -37,8 +37,11 @@ GATES = [
 # Every layer is made anew for each run, for a check must not depend on those before it.
 LAYERS = {
     "Linear": (lambda: Linear(5, 4), (5,)),
+    "Linear without bias": (lambda: Linear(5, 4, bias=False), (5,)),
     "Conv2d im2col": (lambda: Conv2d(2, 3, 3, stride=2, padding=1), (2, 6, 5)),
     "Conv2d winograd": (lambda: Conv2d(2, 3, 3, padding=1, algorithm="winograd"), (2, 4, 6)),
+    "Conv2d im2col without bias": (lambda: Conv2d(2, 3, 3, stride=2, padding=1, bias=False), (2, 6, 5)),
+    "Conv2d winograd without bias": (lambda: Conv2d(2, 3, 3, 1, 1, "winograd", bias=False), (2, 4, 6)),
     "ReLU": (ReLU, (4, 3)),
     "Dropout": (lambda: Dropout(0.4), (5, 2, 2)),
     "Flatten": (Flatten, (2, 3, 2)),

@@ -17,7 +17,7 @@ def linear_problem(draw: Draw) -> Problem:
     """`y = W x + b`; the weight is square so that a transposed one would fit."""
     return GradientProblem(
         linear.linear_forward,
-        lambda grad_y, x, w, b: linear.linear_backward(grad_y, x, w),
+        lambda grad_y, x, w, b: (*linear.linear_backward(grad_y, x, w), linear.bias_backward(grad_y)),
         [draw.normal(5, 3), draw.normal(5, 5), draw.normal(5)],
         step=LONG_STEP,
     )
@@ -28,7 +28,8 @@ def conv_problem(draw: Draw, kernel_size: int, stride: int, padding: int) -> Pro
 
     def gradients(grad_y, x, w, b):
         cols = conv.conv2d_forward(x, w, b, stride, padding)[1]
-        return conv.conv2d_backward(grad_y, cols, w, x.shape, stride, padding)
+        grads = conv.conv2d_backward(grad_y, cols, w, x.shape, stride, padding)
+        return *grads, linear.bias_backward(grad_y)
 
     arrays = [draw.normal(2, 7, 6, 2), draw.normal(3, 2, kernel_size, kernel_size), draw.normal(3)]
     return GradientProblem(
@@ -44,7 +45,8 @@ def winograd_problem(draw: Draw, m: int, r: int, padding: int) -> Problem:
 
     def gradients(grad_y, x, w, b):
         u = winograd.transform_weight(w, m)
-        return winograd.conv2d_backward(grad_y, forward(x, w, b)[1], u, m, r, x.shape, padding)
+        grads = winograd.conv2d_backward(grad_y, forward(x, w, b)[1], u, m, r, x.shape, padding)
+        return *grads, linear.bias_backward(grad_y)
 
     height, width = 2 * m + r - 1 - 2 * padding, m + r - 1 - 2 * padding
     arrays = [draw.normal(2, height, width, 2), draw.normal(3, 2, r, r), draw.normal(3)]

@@ -6,15 +6,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from npl0.config import suggest
-from npl0.nn.layers import Layer, Pass, Shape, he_normal
+from npl0.nn.layers import Affine, Pass, Shape
 from npl0.ops import conv, winograd
-from npl0.parameter import Parameter
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)
 
 
-class Conv2d(Layer):
+class Conv2d(Affine):
     """A convolution with a square kernel on `(in_channels, H, W, N)`.
 
     Parameters
@@ -22,6 +21,7 @@ class Conv2d(Layer):
     in_channels, out_channels, kernel_size : positive; the weight is (out, in, kernel_size, kernel_size).
     stride, padding : in pixels.
     algorithm : `im2col`, `winograd`, or `auto`, which decides by the shapes (`winograd_tile`).
+    bias : whether a bias, one a channel, is added; before a batch norm, which subtracts the mean, it would do nothing.
     """
 
     kind = "conv"
@@ -34,6 +34,7 @@ class Conv2d(Layer):
         stride: int = 1,
         padding: int = 0,
         algorithm: Algorithm = "auto",
+        bias: bool = True,
     ) -> None:
         if min(in_channels, out_channels, kernel_size, stride) < 1 or padding < 0:
             raise ValueError(
@@ -42,20 +43,9 @@ class Conv2d(Layer):
             )
         if algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm {algorithm!r} is unknown: {suggest(algorithm, ALGORITHMS)}")
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias)
         self.stride, self.padding, self.algorithm = stride, padding, algorithm
-        shape = (out_channels, in_channels, kernel_size, kernel_size)
-        self.weight = Parameter(np.zeros(shape, np.float32), "weight")
-        self.bias = Parameter(np.zeros(out_channels, np.float32), "bias")
         self.tile = 0
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return self.weight, self.bias
-
-    def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
-        shape = self.weight.value.shape
-        self.weight.value = he_normal(shape, int(np.prod(shape[1:])), generator, dtype)
-        self.bias.value = np.zeros(shape[0], dtype)
 
     def output_shape(self, shape: Shape) -> Shape:
         out_channels, in_channels, kernel_size, _ = self.weight.value.shape
@@ -96,7 +86,7 @@ class Conv2d(Layer):
         return winograd.transform_weight(self.weight.value, self.tile) if self.tile else None
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        weight, bias = self.weight.value, self.bias.value
+        weight, bias = self.weight.value, self.bias_value
         if self.tile:
             kernel_size = weight.shape[2]
             u = run.prepared
@@ -109,7 +99,7 @@ class Conv2d(Layer):
         columns, x_shape = cache
         weight = self.weight.value
         if self.tile:
-            grad_x, *grads = winograd.conv2d_backward(
+            grad_x, grad_w = winograd.conv2d_backward(
                 grad_y,
                 columns,
                 run.prepared,
@@ -121,7 +111,7 @@ class Conv2d(Layer):
                 run.new,
             )
         else:
-            grad_x, *grads = conv.conv2d_backward(
+            grad_x, grad_w = conv.conv2d_backward(
                 grad_y, columns, weight, x_shape, self.stride, self.padding, need_grad_x, run.new
             )
-        return grad_x, tuple(grads)
+        return grad_x, self.gradients(grad_y, grad_w)

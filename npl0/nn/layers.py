@@ -99,25 +99,42 @@ def he_normal(shape: Shape, fan_in: int, generator: np.random.Generator, dtype: 
     return (generator.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(dtype)
 
 
-class Linear(Layer):
-    """`y = W x + b` on `(in_features, N)`."""
+class Affine(Layer):
+    """What `Linear` and `Conv2d` share: a weight of shape (out, in, ...), and a bias of shape (out,) or None."""
 
-    kind = "fc"
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"Linear needs positive sizes, not {in_features} and {out_features}")
-        self.weight = Parameter(np.zeros((out_features, in_features), np.float32), "weight")
-        self.bias = Parameter(np.zeros(out_features, np.float32), "bias")
+    def __init__(self, shape: Shape, bias: bool) -> None:
+        self.weight = Parameter(np.zeros(shape, np.float32), "weight")
+        self.bias = Parameter(np.zeros(shape[0], np.float32), "bias") if bias else None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        return self.weight, self.bias
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
     def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
         shape = self.weight.value.shape
-        self.weight.value = he_normal(shape, shape[1], generator, dtype)
-        self.bias.value = np.zeros(shape[0], dtype)
+        self.weight.value = he_normal(shape, math.prod(shape[1:]), generator, dtype)
+        if self.bias is not None:
+            self.bias.value = np.zeros(shape[0], dtype)
+
+    @property
+    def bias_value(self) -> np.ndarray | None:
+        """The values of the bias, None without one."""
+        return None if self.bias is None else self.bias.value
+
+    def gradients(self, grad_y: np.ndarray, grad_w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return grad_w and, with a bias, grad_b: the gradients in the order of `parameters`."""
+        return (grad_w,) if self.bias is None else (grad_w, linear.bias_backward(grad_y))
+
+
+class Linear(Affine):
+    """`y = W x + b` on `(in_features, N)`; without `bias` there is no b."""
+
+    kind = "fc"
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f"Linear needs positive sizes, not {in_features} and {out_features}")
+        super().__init__((out_features, in_features), bias)
 
     def output_shape(self, shape: Shape) -> Shape:
         out_features, in_features = self.weight.value.shape
@@ -128,11 +145,11 @@ class Linear(Layer):
         return self.weight.size
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        return linear.linear_forward(x, self.weight.value, self.bias.value, run.new), x
+        return linear.linear_forward(x, self.weight.value, self.bias_value, run.new), x
 
     def backward(self, grad_y, cache, run, need_grad_x=True):
-        grad_x, *grads = linear.linear_backward(grad_y, cache, self.weight.value, need_grad_x, run.new)
-        return grad_x, tuple(grads)
+        grad_x, grad_w = linear.linear_backward(grad_y, cache, self.weight.value, need_grad_x, run.new)
+        return grad_x, self.gradients(grad_y, grad_w)
 
 
 class ReLU(Layer):

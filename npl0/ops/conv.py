@@ -116,13 +116,13 @@ def col2im(
 
 
 def conv2d_forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0, new: Allocator = fresh
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: int = 1, padding: int = 0, new: Allocator = fresh
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute `y = W.reshape(out, -1) @ im2col(x) + b`.
 
     Parameters
     ----------
-    x : (in, H, W, N); w : (out, in, kh, kw); b : (out,).
+    x : (in, H, W, N); w : (out, in, kh, kw); b : (out,), or None for 0.
 
     Returns
     -------
@@ -133,7 +133,8 @@ def conv2d_forward(
     _, height, width, n = x.shape
     cols = im2col(x, kh, kw, stride, padding, new)
     y = np.matmul(w.reshape(out_channels, -1), cols, out=new("y", (out_channels, cols.shape[1]), x.dtype))
-    y += b[:, None]
+    if b is not None:
+        y += b[:, None]
     shape = (out_channels, out_size(height, kh, stride, padding), out_size(width, kw, stride, padding), n)
     return y.reshape(shape), cols
 
@@ -147,8 +148,8 @@ def conv2d_backward(
     padding: int = 0,
     need_grad_x: bool = True,
     new: Allocator = fresh,
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Differentiate `y = W.reshape(out, -1) @ im2col(x) + b`.
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Differentiate `y = W.reshape(out, -1) @ im2col(x) + b` by x and W; `linear.bias_backward` has b.
 
     Parameters
     ----------
@@ -158,15 +159,13 @@ def conv2d_backward(
     -------
     grad_x : (in, H, W, N), `col2im(Wᵀ grad_y)`, or None unless `need_grad_x`.
     grad_w : (out, in, kh, kw), `grad_y colsᵀ`.
-    grad_b : (out,), the sum of grad_y over positions and examples.
     """
     out_channels, _, kh, kw = w.shape
     grad_rows = grad_y.reshape(out_channels, -1)
     grad_w = np.matmul(grad_rows, cols.T, out=new("grad_w", (out_channels, cols.shape[0]), w.dtype))
-    grad_b = grad_rows.sum(axis=1)
     grad_x = None
     if need_grad_x:
         flat_w = w.reshape(out_channels, -1)
         grad_cols = np.matmul(flat_w.T, grad_rows, out=new("grad_cols", cols.shape, cols.dtype))
         grad_x = col2im(grad_cols, x_shape, kh, kw, stride, padding, new)
-    return grad_x, grad_w.reshape(w.shape), grad_b
+    return grad_x, grad_w.reshape(w.shape)

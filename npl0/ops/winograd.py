@@ -108,7 +108,7 @@ def transform_weight(w: np.ndarray, m: int) -> np.ndarray:
 def conv2d_forward(
     x: np.ndarray,
     u: np.ndarray,
-    b: np.ndarray,
+    b: np.ndarray | None,
     m: int,
     r: int,
     padding: int = 0,
@@ -119,7 +119,7 @@ def conv2d_forward(
     Parameters
     ----------
     x : (C, H, W, N), the output sides `H + 2 padding - r + 1` being multiples of m.
-    u : (n², K, C), `transform_weight(w, m)`; b : (K,).
+    u : (n², K, C), `transform_weight(w, m)`; b : (K,), or None for 0.
 
     Returns
     -------
@@ -143,7 +143,8 @@ def conv2d_forward(
     products = new("products", (out_channels, n2, columns), x.dtype)
     np.matmul(u, v.transpose(1, 0, 2), out=products.transpose(1, 0, 2))
     outputs = np.matmul(a_t, products, out=new("outputs", (out_channels, m * m, columns), x.dtype))
-    outputs += b[:, None, None]
+    if b is not None:
+        outputs += b[:, None, None]
     shape = (out_channels, out_h, out_w, examples)
     y = col2im(outputs.reshape(-1, columns), shape, m, m, m, 0, lambda name, *rest: new("y", *rest))
     return y, v
@@ -159,19 +160,17 @@ def conv2d_backward(
     padding: int = 0,
     need_grad_x: bool = True,
     new: Allocator = fresh,
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Differentiate the five lines of the forward, from the last to the first.
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Differentiate the five lines of the forward, from the last to the first; `linear.bias_backward` has b.
 
     Returns
     -------
     grad_x : (C, H, W, N), `col2im((Bᵀ ⊗ Bᵀ)ᵀ dV)` with `dV[:, e] = U[e]ᵀ dM[e]`, or None unless `need_grad_x`.
     grad_w : (K, C, r, r), `(G ⊗ G)ᵀ dU` with `dU[e] = dM[e] V[:, e]ᵀ`; `dM = (Aᵀ ⊗ Aᵀ)ᵀ im2col(grad_y)`.
-    grad_b : (K,), the sum of grad_y over positions and examples.
     """
     a_t, g, b_t = tile_matrices(m, r, grad_y.dtype)
     out_channels, n = grad_y.shape[0], m + r - 1
     channels, n2, columns = v.shape
-    grad_b = grad_y.reshape(out_channels, -1).sum(axis=1)
     grad_outputs = im2col(grad_y, m, m, m, 0, lambda name, *rest: new("outputs", *rest))
     grad_products = np.matmul(
         a_t.T,
@@ -182,9 +181,9 @@ def conv2d_backward(
     grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new("grad_u", u.shape, u.dtype))
     grad_w = (g.T @ grad_u.reshape(n2, -1)).T.reshape(out_channels, channels, r, r)
     if not need_grad_x:
-        return None, grad_w, grad_b
+        return None, grad_w
     grad_v = new("grad_v", v.shape, v.dtype)
     np.matmul(u.transpose(0, 2, 1), by_point, out=grad_v.transpose(1, 0, 2))
     grad_tiles = np.matmul(b_t.T, grad_v, out=new("cols", v.shape, v.dtype))
     grad_x = col2im(grad_tiles.reshape(-1, columns), x_shape, n, n, m, padding, new)
-    return grad_x, grad_w, grad_b
+    return grad_x, grad_w

@@ -9,7 +9,9 @@ from npl0.nn.layers import Pass, he_normal
 # Each layer, the shape of an example, what must come out, and the multiply-adds.
 LAYERS = [
     (lambda: Linear(6, 4), (6,), (4,), 24),
+    (lambda: Linear(6, 4, bias=False), (6,), (4,), 24),
     (lambda: Conv2d(2, 3, 3), (2, 8, 7), (3, 6, 5), 54 * 30),
+    (lambda: Conv2d(2, 3, 3, bias=False), (2, 8, 7), (3, 6, 5), 54 * 30),
     (lambda: Conv2d(2, 3, 3, 2, 1), (2, 8, 7), (3, 4, 4), 54 * 16),
     (lambda: Conv2d(2, 3, 5, algorithm="winograd"), (2, 8, 8), (3, 4, 4), 150 * 16),
     (lambda: MaxPool2d(2), (3, 7, 6), (3, 3, 3), 0),
@@ -81,6 +83,26 @@ def test_first_weights_have_the_variance_that_relu_needs(generator, dtype):
     assert w.dtype == dtype
     assert w.std() == pytest.approx((2 / 500) ** 0.5, rel=0.02)
     assert abs(w.mean()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(lambda bias: Linear(3, 2, bias), (3, 4)), (lambda bias: Conv2d(3, 2, 3, bias=bias), (3, 5, 5, 4))],
+)
+def test_a_layer_without_bias_is_one_whose_bias_is_zero(generator, make, shape):
+    x, results = generator.standard_normal(shape), []
+    for bias in (False, True):
+        layer = make(bias)
+        layer.initialise(np.random.default_rng(5), np.dtype(float))
+        y, cache = layer.forward(x, Pass(True))
+        grad_x, grads = layer.backward(np.cos(y), cache, Pass(True))
+        assert [parameter.kind for parameter in layer.parameters] == ["weight", "bias"][: 1 + bias]
+        assert [grad.shape for grad in grads] == [parameter.value.shape for parameter in layer.parameters]
+        results.append((y, grad_x, grads[0]))
+    assert layer.bias is not None and make(False).bias is None
+    for without, zero in zip(*results, strict=True):
+        np.testing.assert_array_equal(without, zero)
+        assert without.any()
 
 
 def test_dropout_does_nothing_at_inference(generator):

@@ -30,11 +30,18 @@ def test_dropout_keeps_the_mean():
 def test_linear_by_hand(dtype):
     x, w, b = np.array([[1], [2]], dtype), np.array([[1, 0], [3, 4], [0, -1]], dtype), np.array([1, 0, 5], dtype)
     np.testing.assert_array_equal(linear.linear_forward(x, w, b), [[2], [11], [3]])
-    grad_x, grad_w, grad_b = linear.linear_backward(np.array([[1], [2], [3]], dtype), x, w)
+    np.testing.assert_array_equal(linear.linear_forward(x, w, None), [[1], [11], [-2]])
+    grad_x, grad_w = linear.linear_backward(np.array([[1], [2], [3]], dtype), x, w)
     np.testing.assert_array_equal(grad_x, [[7], [5]])
     np.testing.assert_array_equal(grad_w, [[1, 2], [2, 4], [3, 6]])
-    np.testing.assert_array_equal(grad_b, [1, 2, 3])
     assert linear.linear_backward(np.ones((3, 1), dtype), x, w, need_grad_x=False)[0] is None
+
+
+def test_the_biass_gradient_is_the_sum_over_all_axes_but_the_first(dtype):
+    grad_y = np.arange(24, dtype=dtype).reshape(2, 3, 1, 4)
+    for grad_b in (linear.bias_backward(grad_y), linear.bias_backward(grad_y.reshape(2, 12))):
+        assert grad_b.dtype == dtype
+        np.testing.assert_array_equal(grad_b, [66, 210])
 
 
 def test_operations_write_into_the_allocator_they_are_given(generator):

@@ -47,6 +47,7 @@ __all__ = [
     "build_lenet5",
     "build_lenet300",
     "build_model",
+    "build_vgg16",
     "count_correct",
     "density",
     "fit",

@@ -47,6 +47,7 @@ from npl0.nn import (
     build_lenet5,
     build_lenet300,
     build_model,
+    build_vgg16,
 )
 from npl0.optim import SGD, Adam, ParameterGroup, build_optimizer
 from npl0.parallel import Workers, available_threads
@@ -89,6 +90,7 @@ __all__ = [
     "build_lenet5",
     "build_lenet300",
     "build_model",
+    "build_vgg16",
     "count_correct",
     "density",
     "fit",

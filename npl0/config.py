@@ -15,7 +15,9 @@ from typing import Any
 
 from npl0.presets import PRESETS, QUICK
 
-MODEL_NAMES = ("lenet5", "lenet300")
+MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
+# Models whose layers `width` scales; the others have the sizes of their papers.
+SCALABLE_MODELS = ("vgg16",)
 # Data sets that a model of this version takes; the API and `python -m npl0 data` know cifar10 too.
 DATA_NAMES = ("mnist", "synthetic")
 METHOD_NAMES = ("l0", "magnitude", "dense")
@@ -172,6 +174,7 @@ class RunConfig(Section):
     """All that decides the bits of a result."""
 
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
+    width: float = setting(1.0, "factor on the channels of vgg16's layers", above=0, high=4)
     data: str = setting("mnist", "data set", choices=DATA_NAMES)
     data_dir: str = setting("", "folder with four IDX files to use in the data set's place", metavar="DIR")
     method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
@@ -187,8 +190,10 @@ class RunConfig(Section):
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
 
     def used(self) -> dict[str, Any]:
-        """Return the settings as nested dictionaries, without the sections of other methods."""
+        """Return the settings as nested dictionaries, without the sections of other methods and a width without use."""
         settings = dataclasses.asdict(self)
+        if self.model not in SCALABLE_MODELS:
+            del settings["width"]
         for section in ("l0", "magnitude"):
             if section != self.method:
                 del settings[section]

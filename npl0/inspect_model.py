@@ -4,7 +4,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from npl0.config import MODEL_NAMES, suggest
+from npl0.config import MODEL_NAMES, ConfigError, RunConfig, suggest
 from npl0.flags import Parser
 
 # Heavy imports wait inside the functions, so that help and usage errors are quick.
@@ -174,22 +174,34 @@ def summary_command(arguments: list[str], prog: str) -> int:
     """Show the layers of a model or of a stored network; return the exit code."""
     parser = Parser(prog=prog, description="Show the layers of a model: shapes, weights, multiply-adds of one example.")
     parser.add_argument("model", metavar="MODEL|RUN", help=f"one of {', '.join(MODEL_NAMES)}, or {RUN_HELP}")
+    parser.add_argument(
+        "--width", type=float, metavar="X", help="factor on the channels of vgg16's layers (default: 1)"
+    )
+    parser.add_argument(
+        "--conv", metavar="NAME", help="convolution algorithm: auto, im2col or winograd (default: auto)"
+    )
     options = parser.parse_args(arguments)
-    return _guarded(lambda: print(_summary(options.model)), prog)
+    chosen = {name: value for name in ("width", "conv") if (value := getattr(options, name)) is not None}
+    if chosen and options.model not in MODEL_NAMES:
+        parser.error(f"--{next(iter(chosen))} is for a MODEL, one of {', '.join(MODEL_NAMES)}; a RUN has its own")
+    try:
+        return _guarded(lambda: print(_summary(options.model, chosen)), prog)
+    except ConfigError as error:
+        parser.error(str(error))
 
 
-def _summary(name: str) -> str:
+def _summary(name: str, chosen: dict[str, Any]) -> str:
     from pathlib import Path
 
+    from npl0.methods import build_network
     from npl0.metrics import measure_layers
     from npl0.model_file import load_model
-    from npl0.nn import build_model
     from npl0.show import ratio, table
 
     stored = name not in MODEL_NAMES
     if stored and not Path(name).exists():
         raise InspectError(f"{name!r} is neither file nor model: {suggest(name, MODEL_NAMES)}")
-    network = load_model(name)[0] if stored else build_model(name)
+    network = load_model(name)[0] if stored else build_network(RunConfig(model=name, **chosen))
     nnz = {row.name: row.nnz for row in measure_layers(network)}
     rows = list(network.summary())
     lines = [

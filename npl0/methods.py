@@ -1,4 +1,4 @@
-"""Methods by name: how settings become a pruner.
+"""How settings become a network and a pruner.
 
 An entry in `PRUNERS`, a name in `config.METHOD_NAMES` and a section of settings are all that a new method needs.
 """
@@ -7,9 +7,26 @@ import math
 from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
+from npl0.data import Dataset
 from npl0.nn.models import build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
+
+
+def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
+    """Build the model of a configuration, with the statistics of the data it is for or, without, its own.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no such width or convolution.
+    """
+    statistics = {} if dataset is None else {"mean": dataset.mean, "std": dataset.std}
+    settings = {"seed": config.seed, "shard_size": config.shard_size, "conv": config.conv, "width": config.width}
+    try:
+        return build_model(config.model, **settings, **statistics)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _build_dense(network: Network, config: RunConfig, n_train: int) -> Pruner:
@@ -54,6 +71,6 @@ def check_method(config: RunConfig) -> None:
     Raises
     ------
     ConfigError
-        If the settings of the method do not fit the model.
+        If the settings of the model do not fit together, or those of the method do not fit the model.
     """
-    PRUNERS[config.method](build_model(config.model, conv=config.conv), config, 1)
+    PRUNERS[config.method](build_network(config), config, 1)

@@ -11,9 +11,8 @@ import numpy as np
 from npl0.checkpoint import CheckpointError, load_arrays, prefixed, save_arrays, select
 from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset, split_validation
-from npl0.methods import PRUNERS
+from npl0.methods import PRUNERS, build_network
 from npl0.metrics import count_correct, measure_layers
-from npl0.nn.models import build_model
 from npl0.optim import Optimizer, build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import FixedMask, Masks, Pruner
@@ -64,21 +63,14 @@ class Run:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
         self.observer, self.announce = observer or Observer(), announce
         # Built once with its own statistics: with those of data of other channels, it could not be built and asked.
-        plain = build_model(config.model, conv=config.conv)
+        plain = build_network(config)
         if dataset.image_shape != plain.input_shape or dataset.n_classes > plain.output_shape[0]:
             raise ConfigError(
                 f"{config.model} takes images of shape {plain.input_shape} in at most "
                 f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
                 f"{dataset.n_classes}"
             )
-        self.network = build_model(
-            config.model,
-            mean=dataset.mean,
-            std=dataset.std,
-            seed=config.seed,
-            shard_size=config.shard_size,
-            conv=config.conv,
-        )
+        self.network = build_network(config, dataset)
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
         if config.validation:
             split = split_validation(dataset, config.validation, config.seed)

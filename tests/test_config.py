@@ -30,7 +30,7 @@ from npl0.settings_file import format_toml, read_toml
 def test_defaults_are_in_range_and_complete():
     config = build_config({})
     assert config == RunConfig()
-    assert set(config.used()) == {field.name for field in dataclasses.fields(RunConfig)} - {"magnitude"}
+    assert set(config.used()) == {field.name for field in dataclasses.fields(RunConfig)} - {"magnitude", "width"}
 
 
 def test_settings_take_the_place_of_defaults():
@@ -137,6 +137,7 @@ _SETTINGS = st.fixed_dictionaries(
     {},
     optional={
         "model": st.sampled_from(MODEL_NAMES),
+        "width": st.floats(0.01, 4),
         "data": st.sampled_from(DATA_NAMES),
         "data_dir": _TEXT,
         "method": st.sampled_from(METHOD_NAMES),
@@ -229,6 +230,13 @@ def test_digest_leaves_out_the_seed_and_what_the_method_does_not_use():
     dense = [build_config({"method": "dense", "retrain": {"epochs": n}}) for n in (1, 2)]
     assert dense[0].digest() == dense[1].digest()
     assert "l0" not in dense[0].used() and "retrain" not in dense[0].used()
+
+
+def test_the_width_counts_where_the_model_has_one():
+    digests = {build_config({"model": "vgg16", "width": width}).digest() for width in (0.25, 0.5, 1)}
+    assert len(digests) == 3
+    assert build_config({"model": "vgg16", "width": 0.25}).used()["width"] == 0.25
+    assert "width" not in RunConfig().used()
 
 
 def test_integers_are_taken_for_numbers():

@@ -2,7 +2,7 @@
 
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Standardise
-from npl0.nn.models import MODELS, build_lenet5, build_lenet300, build_model
+from npl0.nn.models import MODELS, build_lenet5, build_lenet300, build_model, build_vgg16
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 
@@ -22,4 +22,5 @@ __all__ = [
     "build_lenet5",
     "build_lenet300",
     "build_model",
+    "build_vgg16",
 ]

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def rows_of(out):
     """Return the rows of a table by their first column, blanks squeezed."""
@@ -17,6 +19,33 @@ def test_summary_of_lenet5(command):
     assert rows["fc1"] == "fc1 fc 500 400,000 500 400,000"
     assert rows["all"] == "all 430,500 580 2,293,000"
     assert "kept" not in out
+
+
+def test_summary_of_vgg16_at_a_width(command):
+    code, out, err = command("summary", "vgg16", "--width", "0.25", "--conv", "auto")
+    assert (code, err) == (0, "")
+    rows = rows_of(out)
+    assert rows["conv1"] == "conv1 conv 16 x 32 x 32 432 0 442,368 im2col"
+    assert rows["conv2"] == "conv2 conv 16 x 32 x 32 2,304 0 2,359,296 winograd F(4x4,3x3)"
+    assert rows["conv13"] == "conv13 conv 128 x 2 x 2 147,456 0 589,824 winograd F(2x2,3x3)"
+    assert rows["all"] == "all 937,392 2,378 19,924,224"
+    assert "winograd" not in command("summary", "vgg16", "--width", "0.25", "--conv", "im2col")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vgg16", "--width", "5"), "width = 5.0 is out of range: it must be above 0, at most 4"),
+        (("vgg16", "--width", "0.001"), "width = 0.001 leaves conv1 no channel of its 64"),
+        (("lenet5", "--width", "2"), "width = 2 is for vgg16; lenet5 has one size"),
+        (("vgg16", "--conv", "fft"), "conv 'fft' is unknown: use one of auto, im2col, winograd"),
+        (("runs", "--width", "2"), "--width is for a MODEL, one of lenet5, lenet300, vgg16; a RUN has its own"),
+    ],
+)
+def test_summary_of_a_model_that_is_not_there(command, arguments, message):
+    code, out, err = command("summary", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_summary_of_a_run_tells_what_was_kept(command, finished):

@@ -199,10 +199,16 @@ def test_scratch_hands_out_the_same_memory_by_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "biases", "macs"), [("lenet5", 430_500, 580, 2_293_000), ("lenet300", 266_200, 410, 266_200)]
+    ("name", "width", "weights", "biases", "macs"),
+    [
+        ("lenet5", 1, 430_500, 580, 2_293_000),
+        ("lenet300", 1, 266_200, 410, 266_200),
+        ("vgg16", 1, 14_977_728, 9_482, 313_463_808),
+        ("vgg16", 0.25, 937_392, 2_378, 19_924_224),
+    ],
 )
-def test_models_have_their_published_sizes(name, weights, biases, macs):
-    rows = list(nn.build_model(name).summary())
+def test_models_have_their_published_sizes(name, width, weights, biases, macs):
+    rows = list(nn.build_model(name, width=width).summary())
     assert sum(row.weights for row in rows) == weights
     assert sum(row.biases for row in rows) == biases
     assert sum(row.macs for row in rows) == macs
@@ -224,6 +230,33 @@ def test_both_convolutions_give_one_lenet5(generator):
     )
     assert [layer.tile for layer in by_winograd.layers if layer.kind == "conv"] == [0, 4]
     np.testing.assert_allclose(by_im2col.predict(images), by_winograd.predict(images), rtol=1e-9)
+
+
+def test_vgg16_is_13_convolutions_and_2_linear_layers():
+    network = nn.build_vgg16(width=0.25)
+    kinds = " ".join(layer.kind for layer in network.layers)
+    pair, three = "conv bn relu conv bn maxpool relu", "conv bn relu conv bn relu conv bn maxpool relu"
+    assert kinds == " ".join(["standardise", pair, pair, three, three, three, "flatten fc bn relu fc"])
+    channels = [layer.weight.value.shape[0] for layer in network.layers if layer.kind == "conv"]
+    assert channels == [16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128]
+    assert [layer.name for layer in network.layers if getattr(layer, "bias", None) is not None] == ["fc2"]
+    # Winograd from 14 channels on, with the small tile where 2 x 2 pixels are left.
+    assert [layer.tile for layer in network.layers if layer.kind == "conv"] == [0, *[4] * 9, 2, 2, 2]
+
+
+@pytest.mark.parametrize("width", [1 / 128, -1, 0, np.nan, np.inf])
+def test_a_width_that_empties_a_layer_is_refused(width):
+    with pytest.raises(ValueError, match=r"width = .* leaves conv1 no channel of its 64: .* above 1/128 = 0\.0078125"):
+        nn.build_model("vgg16", width=width)
+
+
+def test_the_smallest_width_leaves_every_layer_a_channel():
+    assert nn.build_model("vgg16", width=np.nextafter(1 / 128, 1)).weights[0].value.shape == (1, 3, 3, 3)
+
+
+def test_the_lenets_have_one_width():
+    with pytest.raises(ValueError, match=r"width = 0\.5 is for vgg16; lenet5 has one size: leave width at 1"):
+        nn.build_model("lenet5", width=0.5)
 
 
 def test_an_unknown_model_is_refused():

@@ -42,6 +42,14 @@ def test_a_layer_that_is_not_there_is_a_usage_error(command):
     assert "layer_lambda names conv7; the gated layers are fc1, fc2, fc3" in err
 
 
+@pytest.mark.parametrize("flags", [["--dry-run"], []])
+def test_a_width_that_the_model_has_not_is_a_usage_error(command, tmp_path, flags):
+    code, out, err = command("--width", "0.5", *flags)
+    assert (code, out) == (2, "")
+    assert "width = 0.5 is for vgg16; lenet300 has one size: leave width at 1" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_dry_run_prints_a_configuration_that_gives_the_same_run(command, tmp_path):
     code, out, err = command("--l0-lambda", "7.5", "--seed", "3", "--data-dir", str(tmp_path / "ünï"), "--dry-run")
     assert (code, err) == (0, "")

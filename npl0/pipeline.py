@@ -134,7 +134,16 @@ class Run:
     def _train(self, name: str) -> None:
         settings = self.config.train if name == "train" else self.config.retrain
         train = self.config.train
-        stage = Stage(name, settings.epochs, train.batch_size, settings.schedule, self.config.seed, train.shift)
+        stage = Stage(
+            name,
+            settings.epochs,
+            train.batch_size,
+            settings.schedule,
+            self.config.seed,
+            train.shift,
+            train.flip,
+            train.warmup_epochs if name == "train" else 0.0,
+        )
         try:
             train_stage(
                 stage,

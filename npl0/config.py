@@ -92,7 +92,9 @@ class RunConfig(Section):
 
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
     data: str = setting("mnist", "data set", choices=DATA_NAMES)
-    data_dir: str = setting("", "folder with four IDX files to use in the data set's place", metavar="DIR")
+    data_dir: str = setting(
+        "", "folder with files of one's own: four IDX files for mnist, the six .bin files for cifar10", metavar="DIR"
+    )
     method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
     seed: int = setting(0, "seed of every random draw", 0)
     validation: int = setting(

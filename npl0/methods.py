@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
-from npl0.nn.models import build_model
+from npl0.data import IMAGE_SHAPES
+from npl0.nn.models import MODELS, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
 
@@ -48,12 +49,26 @@ PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
 }
 
 
-def check_method(config: RunConfig) -> None:
+def check_fit(config: RunConfig) -> None:
     """Build the model and its pruner once for nothing, so that what does not fit fails before data are loaded.
 
     Raises
     ------
     ConfigError
-        If the settings of the method do not fit the model.
+        If the model does not take the images of the data set, or the settings of the method do not fit the model.
     """
-    PRUNERS[config.method](build_model(config.model, conv=config.conv), config, 1)
+    network = build_model(config.model, conv=config.conv)
+    # Files of one's own in MNIST's format may hold images of any size, and tell it when they are read.
+    if not (config.data == "mnist" and config.data_dir) and network.input_shape != IMAGE_SHAPES[config.data]:
+        raise ConfigError(_no_fit(config, network))
+    PRUNERS[config.method](network, config, 1)
+
+
+def _no_fit(config: RunConfig, network: Network) -> str:
+    takes, has = network.input_shape, IMAGE_SHAPES[config.data]
+    remedies = [f"--data {name}" for name, shape in IMAGE_SHAPES.items() if shape == takes]
+    remedies += [f"--model {name}" for name in MODELS if build_model(name).input_shape == has]
+    return (
+        f"{config.model} takes images of shape {takes}, but those of {config.data} are {has}; use "
+        f"{' or '.join(remedies)}"
+    )

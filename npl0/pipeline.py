@@ -69,7 +69,7 @@ class Run:
             raise ConfigError(
                 f"{config.model} takes images of shape {plain.input_shape} in at most "
                 f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
-                f"{dataset.n_classes}"
+                f"{dataset.n_classes}; choose data of that shape, or another --model"
             )
         self.network = build_model(
             config.model,

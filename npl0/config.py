@@ -31,9 +31,9 @@ class TrainConfig(Section):
     learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
     momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
-    schedule: str = setting("step", "course of all learning rates over the stage", choices=_SCHEDULES)
+    schedule: str = setting("step", "course of the weights' learning rate over the stage", choices=_SCHEDULES)
     warmup_epochs: float = setting(
-        0.0, "epochs over which the learning rate rises from 0, times the schedule", 0, 100_000
+        0.0, "epochs over which the weights' learning rate rises from 0, times the schedule", 0, 100_000
     )
     shift: int = setting(1, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
     flip: float = setting(0.0, "augmentation of both stages: probability that an image is mirrored left to right", 0, 1)
@@ -46,6 +46,7 @@ class L0Config(Section):
     l0_lambda: float = setting(13.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
+    gate_schedule: str = setting("step", "course of the gates' learning rate over the stage", choices=_SCHEDULES)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
     ramp_epochs: float = setting(6.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
     gate_shape: str = setting(

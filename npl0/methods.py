@@ -28,6 +28,7 @@ def _build_l0(network: Network, config: RunConfig, n_train: int) -> Pruner:
             l0_lambda=settings.l0_lambda,
             layer_lambda=parse_layer_factors(settings.layer_lambda),
             gate_learning_rate=settings.gate_learning_rate,
+            gate_schedule=settings.gate_schedule,
             log_alpha_init=settings.log_alpha_init,
             ramp_steps=round(settings.ramp_epochs * steps_per_epoch),
             gate_shape=settings.gate_shape,

@@ -32,7 +32,7 @@ class Stage:
     Attributes
     ----------
     name, epochs, batch_size : which stage it is, and its length.
-    schedule : the course of the learning rate, a name of `npl0.optim.SCHEDULES`.
+    schedule : the course of the learning rate, a name of `npl0.optim.SCHEDULES`; gates have their own.
     seed : keys the draws.
     shift, flip : see `npl0.data.augment.augment`.
     warmup_epochs : over these the learning rate rises from 0 to what the schedule says.
@@ -52,11 +52,15 @@ class Stage:
         """The number that tells this stage's draws from another's."""
         return STAGES.index(self.name)
 
+    def share(self, step: int, steps: int) -> float:
+        """Return which share of the stage is done before a step, counted over the stage, of `steps` an epoch."""
+        return step / (self.epochs * steps)
+
     def factor(self, step: int, steps: int) -> float:
-        """Return the factor of the learning rate at a step, counted over the stage, of `steps` an epoch."""
+        """Return the factor of the learning rate at that step."""
         warm = self.warmup_epochs * steps
         warmth = min(1.0, (step + 1) / warm) if warm else 1.0
-        return warmth * SCHEDULES[self.schedule](step / (self.epochs * steps))
+        return warmth * SCHEDULES[self.schedule](self.share(step, steps))
 
 
 @dataclass
@@ -150,7 +154,7 @@ def train_stage(
                 if not math.isfinite(loss):
                     raise _diverged(stage, network, batch, step, progress, loss)
                 penalty = pruner.read_gradients()
-                optimizer.step(workers, stage.factor(step, steps))
+                optimizer.step(workers, stage.factor(step, steps), stage.share(step, steps))
                 pruner.after_step()
 
                 progress.batch += 1

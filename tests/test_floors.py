@@ -33,6 +33,8 @@ FLOORS = {
     "model_file": 3,
     "image_file": 3,
     "record": 3,
+    "result": 3,
+    "start": 3,
     "methods": 3,
     "pipeline": 4,
     "api": 4,

@@ -183,6 +183,7 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
             raise DivergedError(_remedy(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
     masks = pruner.masks()
     pruner.checkup.dead_layers(masks)
+    pruner.checkup.bottlenecks(masks)
     kept = sum(int(mask.sum()) for mask in masks.values())
     progress.seconds += progress.epoch_seconds
     row = EpochRow(

@@ -86,10 +86,10 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
 
     settings = header.get("settings", {})
     if data_dir is None and "data" not in settings:
-        raise InspectError("this model file names no data set; give --data-dir with four IDX files")
+        raise InspectError("this model file names no data set; give --data-dir with its files")
     if data_dir is not None:
-        # Any set of four IDX files is read by the loader of mnist; only CIFAR-10 has files of its own format.
-        dataset = load_dataset("cifar10" if settings.get("data") == "cifar10" else "mnist", data_dir)
+        # IDX files, which the loader of mnist reads, hold grey images; CIFAR-10's own format is for RGB.
+        dataset = load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir)
     else:
         dataset = load_dataset(settings["data"], settings.get("data_dir") or None)
     if dataset.image_shape != network.input_shape or dataset.n_classes > network.output_shape[0]:
@@ -103,9 +103,10 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
 # ---- predict --------------------------------------------------------------------------------------------------------
 
 PREDICT_DESCRIPTION = """\
-Classify images. Pixel values are 0..255, ink bright on a dark ground, as in MNIST. An IMAGE is a picture (PNG, JPEG and
-whatever else Pillow reads), an IDX file of images, plain or .gz, or a .npy array of shape (H, W), (N, H, W) or
-(N, C, H, W), integers or floats. Arrays whose largest value is 1 are refused, not guessed at: --scale 255 takes them.
+Classify images. Pixel values are 0..255; for networks that take grey ones, ink is bright on a dark ground, as in MNIST.
+An IMAGE is a picture (PNG, JPEG and whatever else Pillow reads), an IDX file of grey images, plain or .gz, or a .npy
+array, integers or floats, of shape (H, W) or (N, H, W) if grey, (H, W, 3) or (N, H, W, 3) if RGB, or (C, H, W) or
+(N, C, H, W). Arrays whose largest value is 1 are refused, not guessed at: --scale 255 takes them.
 Pictures become grey (or RGB, as the network needs), what is transparent becomes white, and another size is scaled to
 the network's."""
 

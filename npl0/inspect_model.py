@@ -41,6 +41,7 @@ def eval_command(arguments: list[str], prog: str) -> int:
 def _evaluate(options: Any) -> None:
     from npl0.metrics import count_correct, measure_layers
     from npl0.model_file import load_model
+    from npl0.nn import fold_batchnorm
     from npl0.parallel import Workers, available_threads
     from npl0.show import ratio
 
@@ -57,7 +58,7 @@ def _evaluate(options: Any) -> None:
         else (dataset.train_images, dataset.train_labels)
     )
     with Workers(options.threads or available_threads()) as workers:
-        correct = count_correct(network, images, labels, workers)
+        correct = count_correct(fold_batchnorm(network), images, labels, workers)
     layers = measure_layers(network)
     size, kept = sum(row.size for row in layers), sum(row.nnz for row in layers)
     if options.json:
@@ -135,6 +136,7 @@ def _predict(options: Any) -> None:
 
     from npl0.image_file import read_images
     from npl0.model_file import load_model
+    from npl0.nn import fold_batchnorm
 
     network, header = load_model(options.run)
     # Every file is read before the first line is printed, so that a bad one does not leave half an answer.
@@ -144,7 +146,7 @@ def _predict(options: Any) -> None:
         for path, part in zip(options.images, parts, strict=True)
         for i in range(len(part))
     ]
-    probabilities = softmax(network.predict(np.concatenate(parts)))
+    probabilities = softmax(fold_batchnorm(network).predict(np.concatenate(parts)))
     # A set of fewer classes than the network has outputs leaves the others without a name.
     named = header.get("classes") or []
     classes = [*named, *(str(i) for i in range(len(named), probabilities.shape[1]))]

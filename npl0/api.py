@@ -117,7 +117,9 @@ def fit(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     schedule: str = "cosine",
+    warmup_epochs: float = 0.0,
     shift: int = 0,
+    flip: float = 0.0,
     seed: int = 0,
     threads: int | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
@@ -136,9 +138,9 @@ def fit(
     images : (N, *network.input_shape), integers or floats. Before a `Standardise` layer, pixel values in 0..255.
     labels : (N,) integers in [0, classes).
     pruner : `L0`, `Magnitude`, `FixedMask` or one of your own, made for this network; None trains every weight.
-    epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, shift : as
+    epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, warmup_epochs, shift, flip : as
         `python -m npl0.run --help` tells; the pruner brings settings of its own, such as the gates' learning rate.
-    seed : keys the order of the images, their shifts and what dropout draws.
+    seed : keys the order of the images, their shifts and mirroring, and what dropout draws.
     threads : default: the cores; the result does not depend on it.
     validation : images and labels on which every epoch is evaluated.
     quiet : whether to leave out the progress bar on stderr.
@@ -162,14 +164,19 @@ def fit(
         momentum=momentum,
         weight_decay=weight_decay,
         schedule=schedule,
+        warmup_epochs=warmup_epochs,
         shift=shift,
+        flip=flip,
     )
     seed = RunConfig(seed=seed).seed
     images, labels = _checked(network, images, labels, "images", "labels")
     if validation is not None:
         validation = _checked(network, *validation, "validation images", "validation labels")
-    if settings.shift and images.ndim != 4:
-        raise ValueError(f"shift moves images of shape (C, H, W), but the network takes {network.input_shape}; use 0")
+    for change in ("shift", "flip"):
+        if getattr(settings, change) and images.ndim != 4:
+            raise ValueError(
+                f"{change} changes images of shape (C, H, W), but the network takes {network.input_shape}; use 0"
+            )
     if pruner is None:
         pruner = Pruner(network)
     elif isinstance(pruner, L0) and pruner.n_train != len(images):
@@ -178,7 +185,16 @@ def fit(
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
     # The stage's name keys the draws: retraining must not repeat the order of the training.
     name = "retrain" if isinstance(pruner, FixedMask) else "train"
-    stage = Stage(name, settings.epochs, settings.batch_size, settings.schedule, seed, settings.shift)
+    stage = Stage(
+        name,
+        settings.epochs,
+        settings.batch_size,
+        settings.schedule,
+        seed,
+        settings.shift,
+        settings.flip,
+        settings.warmup_epochs,
+    )
     groups = pruner.groups(settings.learning_rate, settings.weight_decay)
     optimiser = build_optimizer(settings.optimizer, groups, settings.momentum)
     steps = settings.epochs * math.ceil(len(images) / settings.batch_size)

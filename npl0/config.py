@@ -4,106 +4,21 @@ This module imports nothing heavy, so `--help` is quick.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from npl0.presets import PRESETS, QUICK
+from npl0.section import ConfigError, Section, setting, suggest
 
 MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
 # Models whose layers `width` scales; the others have the sizes of their papers.
 SCALABLE_MODELS = ("vgg16",)
-# Data sets that a model of this version takes; the API and `python -m npl0 data` know cifar10 too.
-DATA_NAMES = ("mnist", "synthetic")
+DATA_NAMES = ("mnist", "cifar10", "synthetic")
 METHOD_NAMES = ("l0", "magnitude", "dense")
-
-
-class ConfigError(ValueError):
-    """A setting is unknown or out of range; the message names the value, the range and the remedy."""
-
-
-def setting(
-    default: Any,
-    help: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Iterable[str] | None = None,
-    above: float | None = None,
-    metavar: str = "",
-    bare: Any = None,
-) -> Any:
-    """Declare a field.
-
-    Parameters
-    ----------
-    default, help : its value if nothing is said, and what it is.
-    low, high, above, choices : its range: `low` and `high` inclusive, `above` exclusive.
-    metavar : what help texts call its value.
-    bare : the value of its flag when given without one; None: the flag needs a value.
-    """
-    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": tuple(choices or ())}
-    metadata |= {"metavar": metavar, "bare": bare}
-    return field(default=default, metadata=metadata)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean ...?` for a near miss, else the list of what is known."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
-
-
-def allowed_range(metadata: Mapping[str, Any]) -> str:
-    """Describe the range of a field in words, for help texts and errors; empty if there is none."""
-    if metadata["choices"]:
-        return "one of " + ", ".join(metadata["choices"])
-    low, high, above = metadata["low"], metadata["high"], metadata["above"]
-    if above is not None:
-        return f"above {above:g}" + (f", at most {high:g}" if high is not None else "")
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f"at least {low:g}" if low is not None else ""
-
-
-class Section:
-    """The base of all settings: checks every field against its type and range."""
-
-    def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            value = getattr(self, entry.name)
-            if dataclasses.is_dataclass(value):
-                continue
-            object.__setattr__(self, entry.name, self._checked(entry, value))
-
-    def _checked(self, entry: dataclasses.Field, value: Any) -> Any:
-        kind = type(entry.default)
-        # NumPy's scalars are numbers too; what is kept is Python's own, which JSON and TOML can write.
-        if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-            value = float(value)
-        if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-            value = int(value)
-        if type(value) is not kind:
-            raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
-        metadata = entry.metadata
-        out_of_range = (
-            (metadata["choices"] and value not in metadata["choices"])
-            or (metadata["low"] is not None and not value >= metadata["low"])
-            or (metadata["above"] is not None and not value > metadata["above"])
-            or (metadata["high"] is not None and not value <= metadata["high"])
-        )
-        if metadata["choices"] and out_of_range:
-            raise ConfigError(f"{entry.name} {value!r} is unknown: {suggest(value, metadata['choices'])}")
-        if out_of_range:
-            raise ConfigError(f"{entry.name} = {value} is out of range: it must be {allowed_range(metadata)}")
-        return value
-
-
-_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 _SCHEDULES = ("constant", "step", "linear", "cosine", "one-cycle")
 _OPTIMIZERS = ("adam", "sgd")
 
@@ -118,8 +33,12 @@ class TrainConfig(Section):
     learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
     momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
-    schedule: str = setting("step", "course of all learning rates over the stage", choices=_SCHEDULES)
+    schedule: str = setting("step", "course of the weights' learning rate over the stage", choices=_SCHEDULES)
+    warmup_epochs: float = setting(
+        0.0, "epochs over which the weights' learning rate rises from 0, times the schedule", 0, 100_000
+    )
     shift: int = setting(1, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
+    flip: float = setting(0.0, "augmentation of both stages: probability that an image is mirrored left to right", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -129,6 +48,7 @@ class L0Config(Section):
     l0_lambda: float = setting(13.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
     layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
     gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
+    gate_schedule: str = setting("step", "course of the gates' learning rate over the stage", choices=_SCHEDULES)
     log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
     ramp_epochs: float = setting(6.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
     gate_shape: str = setting(
@@ -176,7 +96,9 @@ class RunConfig(Section):
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
     width: float = setting(1.0, "factor on the channels of vgg16's layers", above=0, high=4)
     data: str = setting("mnist", "data set", choices=DATA_NAMES)
-    data_dir: str = setting("", "folder with four IDX files to use in the data set's place", metavar="DIR")
+    data_dir: str = setting(
+        "", "folder with files of one's own: four IDX files for mnist, the six .bin files for cifar10", metavar="DIR"
+    )
     method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
     seed: int = setting(0, "seed of every random draw", 0)
     validation: int = setting(
@@ -256,6 +178,7 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
     model = settings.get("model", RunConfig.model)
     method = settings.get("method", RunConfig.method)
     layers = [PRESETS.get((model, method), {}), QUICK if quick else {}, settings]
+    scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
     sections = {}
     for name, section in SECTIONS.items():
         fields = {f.name for f in dataclasses.fields(section)}
@@ -270,7 +193,7 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
             sections[name] = section(**merged)
         except ConfigError as error:
             raise ConfigError(f"[{name}] {error}") from error
-    config = RunConfig(**{key: settings[key] for key in top & settings.keys()}, **sections)
+    config = RunConfig(**scalars, **sections)
     parse_layer_factors(config.l0.layer_lambda)
     return config
 

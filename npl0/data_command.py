@@ -4,15 +4,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npl0.config import suggest
+from npl0.config import DATA_NAMES, suggest
 from npl0.flags import Parser
 
 # Heavy imports wait inside the functions, so that help and usage errors are quick.
 if TYPE_CHECKING:
     from npl0.data import Dataset
-
-# The names of `npl0.data.DATASETS`, which is too heavy to import for a help text.
-DATA_NAMES = ("mnist", "cifar10", "synthetic")
 
 # What the sets are that need no cache.
 _INCLUDED = {"mnist": "inside the package", "synthetic": "made when asked for"}

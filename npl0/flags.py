@@ -5,7 +5,8 @@ import dataclasses
 import difflib
 from typing import Any, NoReturn
 
-from npl0.config import SECTIONS, RunConfig, Section, allowed_range
+from npl0.config import SECTIONS, RunConfig
+from npl0.section import Section, allowed_range
 
 # Flags of a section get this before the field's name; fields of the others have names of their own.
 _PREFIX = {"retrain": "retrain_"}

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
-from npl0.data import Dataset
-from npl0.nn.models import build_model
+from npl0.data import IMAGE_SHAPES, Dataset
+from npl0.nn.models import MODELS, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
 
@@ -44,6 +44,7 @@ def _build_l0(network: Network, config: RunConfig, n_train: int) -> Pruner:
             l0_lambda=settings.l0_lambda,
             layer_lambda=parse_layer_factors(settings.layer_lambda),
             gate_learning_rate=settings.gate_learning_rate,
+            gate_schedule=settings.gate_schedule,
             log_alpha_init=settings.log_alpha_init,
             ramp_steps=round(settings.ramp_epochs * steps_per_epoch),
             gate_shape=settings.gate_shape,
@@ -65,12 +66,27 @@ PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
 }
 
 
-def check_method(config: RunConfig) -> None:
+def check_fit(config: RunConfig) -> None:
     """Build the model and its pruner once for nothing, so that what does not fit fails before data are loaded.
 
     Raises
     ------
     ConfigError
-        If the settings of the model do not fit together, or those of the method do not fit the model.
+        If the settings of the model do not fit together, the model does not take the images of the data set, or the
+        settings of the method do not fit the model.
     """
-    PRUNERS[config.method](build_network(config), config, 1)
+    network = build_network(config)
+    # Files of one's own in MNIST's format may hold images of any size, and tell it when they are read.
+    if not (config.data == "mnist" and config.data_dir) and network.input_shape != IMAGE_SHAPES[config.data]:
+        raise ConfigError(_no_fit(config, network))
+    PRUNERS[config.method](network, config, 1)
+
+
+def _no_fit(config: RunConfig, network: Network) -> str:
+    takes, has = network.input_shape, IMAGE_SHAPES[config.data]
+    remedies = [f"--data {name}" for name, shape in IMAGE_SHAPES.items() if shape == takes]
+    remedies += [f"--model {name}" for name in MODELS if build_model(name).input_shape == has]
+    return (
+        f"{config.model} takes images of shape {takes}, but those of {config.data} are {has}; use "
+        f"{' or '.join(remedies)}"
+    )

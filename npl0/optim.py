@@ -21,6 +21,7 @@ class ParameterGroup:
     ----------
     parameters : the arrays.
     learning_rate : before the schedule's factor.
+    schedule : the group's own course of the learning rate, a name of `SCHEDULES`; "" for that of all others.
     weight_decay : L2 strength, added to the gradient as `weight_decay * value`.
     always_adam : whether Adam moves them whatever optimiser is asked for, as gates need it: by plain gradients they
         would take millions of steps to close.
@@ -30,6 +31,11 @@ class ParameterGroup:
     learning_rate: float
     weight_decay: float = 0.0
     always_adam: bool = False
+    schedule: str = ""
+
+    def rate(self, factor: float, progress: float) -> float:
+        """Return the learning rate of a step, given what `Optimizer.step` was given."""
+        return self.learning_rate * (SCHEDULES[self.schedule](progress) if self.schedule else factor)
 
 
 @dataclass
@@ -54,20 +60,28 @@ class Optimizer:
         """Update one flat block in place."""
         raise NotImplementedError
 
-    def step(self, workers: Workers, factor: float = 1.0) -> None:
-        """Move every parameter by its `grad`; `factor` multiplies all learning rates."""
+    def step(self, workers: Workers, factor: float = 1.0, progress: float = 0.0) -> None:
+        """Move every parameter by its `grad`.
+
+        Parameters
+        ----------
+        workers : the threads.
+        factor : multiplies the learning rate of every group without a schedule of its own.
+        progress : the share of the stage that is done, in [0, 1); tells the groups with one their factor.
+        """
         self.steps += 1
         tasks = []
         for group in self.groups:
+            rate = group.rate(factor, progress)
             for parameter in group.parameters:
                 arrays = (parameter.value, parameter.grad, *self.slots[parameter.name])
                 flat = [array.reshape(-1) for array in arrays]
                 for start in range(0, parameter.size, BLOCK):
-                    tasks.append((group, [array[start : start + BLOCK] for array in flat]))
+                    tasks.append((group, rate, [array[start : start + BLOCK] for array in flat]))
 
-        def run(task: tuple[ParameterGroup, list[np.ndarray]]) -> None:
-            group, arrays = task
-            self.update(group, group.learning_rate * factor, *arrays)
+        def run(task: tuple[ParameterGroup, float, list[np.ndarray]]) -> None:
+            group, rate, arrays = task
+            self.update(group, rate, *arrays)
 
         workers.map(run, tasks)
 
@@ -142,10 +156,10 @@ class Together:
         """The groups of all parts."""
         return [group for part in self.parts for group in part.groups]
 
-    def step(self, workers: Workers, factor: float = 1.0) -> None:
+    def step(self, workers: Workers, factor: float = 1.0, progress: float = 0.0) -> None:
         """Step every part."""
         for part in self.parts:
-            part.step(workers, factor)
+            part.step(workers, factor, progress)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the states of the parts, by number."""
@@ -179,7 +193,7 @@ def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0
     return Together([by_sgd, Adam(by_adam)]) if by_adam else by_sgd
 
 
-# A schedule maps the progress of a stage, in [0, 1), to a factor for every learning rate.
+# A schedule maps the progress of a stage, in [0, 1), to a factor of the learning rate.
 
 
 def constant(progress: float) -> float:

@@ -68,7 +68,7 @@ class Run:
             raise ConfigError(
                 f"{config.model} takes images of shape {plain.input_shape} in at most "
                 f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
-                f"{dataset.n_classes}"
+                f"{dataset.n_classes}; choose data of that shape, or another --model"
             )
         self.network = build_network(config, dataset)
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
@@ -126,7 +126,16 @@ class Run:
     def _train(self, name: str) -> None:
         settings = self.config.train if name == "train" else self.config.retrain
         train = self.config.train
-        stage = Stage(name, settings.epochs, train.batch_size, settings.schedule, self.config.seed, train.shift)
+        stage = Stage(
+            name,
+            settings.epochs,
+            train.batch_size,
+            settings.schedule,
+            self.config.seed,
+            train.shift,
+            train.flip,
+            train.warmup_epochs if name == "train" else 0.0,
+        )
         try:
             train_stage(
                 stage,

@@ -1,9 +1,20 @@
-"""Settings in place of the defaults of `npl0.config`, by model and method."""
+"""Settings in place of the defaults of `npl0.config`, by model and method: top-level ones, and sections of others."""
 
 from typing import Any
 
-# Settings that were chosen on a validation split for one model and method; `experiments/README.md` says how.
-PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+# The usual recipe of VGG-16 on CIFAR-10, with a one-cycle schedule for being short.
+_VGG16_TRAIN = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "schedule": "one-cycle",
+    "weight_decay": 5e-4,
+    "shift": 4,
+    "flip": 0.5,
+}
+_VGG16_RETRAIN = {"epochs": 3, "learning_rate": 1e-2, "weight_decay": 5e-4, "schedule": "cosine"}
+
+# `experiments/README.md` says how the settings of the LeNets were chosen on a validation split.
+PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("lenet5", "magnitude"): {
         "train": {"learning_rate": 1e-3},
         "retrain": {"learning_rate": 2e-2, "schedule": "one-cycle"},
@@ -15,6 +26,19 @@ PRESETS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     },
     ("lenet300", "magnitude"): {"train": {"epochs": 40}, "retrain": {"epochs": 8}},
     ("lenet300", "dense"): {"train": {"epochs": 40}},
+    ("vgg16", "l0"): {
+        "data": "cifar10",
+        "train": {**_VGG16_TRAIN, "epochs": 18},
+        "l0": {"l0_lambda": 5.0, "log_alpha_init": 2.9, "ramp_epochs": 8.0, "gate_learning_rate": 3e-2},
+        "retrain": _VGG16_RETRAIN,
+    },
+    ("vgg16", "magnitude"): {
+        "data": "cifar10",
+        "train": {**_VGG16_TRAIN, "epochs": 8},
+        "magnitude": {"compression": 30.0},
+        "retrain": {**_VGG16_RETRAIN, "epochs": 13, "learning_rate": 3e-2, "schedule": "one-cycle"},
+    },
+    ("vgg16", "dense"): {"data": "cifar10", "train": {**_VGG16_TRAIN, "epochs": 8}},
 }
 
 # `--quick`: the whole flow in under a minute, for a first look.

@@ -29,6 +29,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     group.add_argument("--quick", action="store_true", help="a first look: 2 + 1 epochs and faster gates")
     group = parser.add_argument_group("how to run it (results do not depend on these)")
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
+    group.add_argument("--offline", action="store_true", help="never download data")
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or one of other settings")
     group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
@@ -63,10 +64,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
 
 def dry_run(config: RunConfig, options: Any, prog: str) -> int:
     """Check a configuration against its model and print it; return the exit code."""
-    from npl0.methods import check_method
+    from npl0.methods import check_fit
 
     try:
-        check_method(config)
+        check_fit(config)
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
@@ -93,7 +94,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     # Heavy imports come only now, so that help and usage errors are quick.
     from npl0.checkpoint import CheckpointError
     from npl0.data import DataError, load_dataset
-    from npl0.methods import check_method
+    from npl0.methods import check_fit
     from npl0.ops.warm_up import compile_kernels
     from npl0.parallel import Workers, available_threads
     from npl0.pipeline import Run
@@ -115,11 +116,11 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     folder = RunFolder(options.out, config)
     try:
-        check_method(config)
+        check_fit(config)
         folder.open(options.force)
         result = None if options.force else folder.finished()
         if result is None or config.data_dir:
-            dataset = load_dataset(config.data, config.data_dir or None, quiet=options.quiet)
+            dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
         if result is not None:
             # A folder of the user's own may hold other data than it did.
             if config.data_dir and result["data"]["fingerprint"] != dataset.fingerprint:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npl0 import rng
-from npl0.data.augment import random_shift
+from npl0.data.augment import augment
 from npl0.metrics import count_correct, first_not_finite
 from npl0.nn.network import Network
 from npl0.optim import SCHEDULES, Optimizer
@@ -27,7 +27,16 @@ class StopTraining(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage does: its name, length and schedule, the seed that keys its draws, and random shifts in pixels."""
+    """What a stage does.
+
+    Attributes
+    ----------
+    name, epochs, batch_size : which stage it is, and its length.
+    schedule : the course of the learning rate, a name of `npl0.optim.SCHEDULES`; gates have their own.
+    seed : keys the draws.
+    shift, flip : see `npl0.data.augment.augment`.
+    warmup_epochs : over these the learning rate rises from 0 to what the schedule says.
+    """
 
     name: str
     epochs: int
@@ -35,11 +44,23 @@ class Stage:
     schedule: str
     seed: int
     shift: int = 0
+    flip: float = 0.0
+    warmup_epochs: float = 0.0
 
     @property
     def key(self) -> int:
         """The number that tells this stage's draws from another's."""
         return STAGES.index(self.name)
+
+    def share(self, step: int, steps: int) -> float:
+        """Return which share of the stage is done before a step, counted over the stage, of `steps` an epoch."""
+        return step / (self.epochs * steps)
+
+    def factor(self, step: int, steps: int) -> float:
+        """Return the factor of the learning rate at that step."""
+        warm = self.warmup_epochs * steps
+        warmth = min(1.0, (step + 1) / warm) if warm else 1.0
+        return warmth * SCHEDULES[self.schedule](self.share(step, steps))
 
 
 @dataclass
@@ -116,7 +137,6 @@ def train_stage(
     """
     progress = progress or Progress()
     observer = observer or Observer()
-    schedule = SCHEDULES[stage.schedule]
     steps = math.ceil(len(images) / stage.batch_size)
     clock = time.perf_counter()
     with pruner.sharing(workers):
@@ -125,8 +145,8 @@ def train_stage(
             while progress.batch < steps:
                 step = progress.epoch * steps + progress.batch
                 picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
-                shifts = rng.generator(stage.seed, "augment", stage.key, step)
-                batch = random_shift(images[picked], stage.shift, shifts)
+                changes = rng.generator(stage.seed, "augment", stage.key, step)
+                batch = augment(images[picked], stage.shift, stage.flip, changes)
 
                 pruner.write_weights(step)
                 key = (stage.seed, stage.key, step)
@@ -134,7 +154,7 @@ def train_stage(
                 if not math.isfinite(loss):
                     raise _diverged(stage, network, batch, step, progress, loss)
                 penalty = pruner.read_gradients()
-                optimizer.step(workers, schedule(step / (stage.epochs * steps)))
+                optimizer.step(workers, stage.factor(step, steps), stage.share(step, steps))
                 pruner.after_step()
 
                 progress.batch += 1
@@ -145,7 +165,7 @@ def train_stage(
                 progress.epoch_seconds += now - clock
                 clock = now
                 observer.after_step(progress, loss)
-            factor = schedule(((progress.epoch + 1) * steps - 1) / (stage.epochs * steps))
+            factor = stage.factor((progress.epoch + 1) * steps - 1, steps)
             row = _finish_epoch(stage, network, pruner, steps, progress, factor, len(images), validation, workers)
             observer.after_epoch(progress, row)
 

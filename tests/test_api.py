@@ -77,6 +77,10 @@ def test_fit_gives_the_bits_of_the_command(tmp_path):
         "3",
         "--shift",
         "1",
+        "--flip",
+        "0.5",
+        "--warmup-epochs",
+        "0.5",
     ]
     flags += ["--learning-rate", "1e-3", "--schedule", "cosine"]
     gates = ["--gate-learning-rate", "0.4", "--ramp-epochs", "0", "--l0-lambda", "1"]
@@ -86,9 +90,10 @@ def test_fit_gives_the_bits_of_the_command(tmp_path):
     train = (data.train_images, data.train_labels)
     network = npl0.build_model("lenet300", mean=data.mean, std=data.std, seed=3)
     pruner = npl0.L0(network, len(train[0]), seed=3, l0_lambda=1, gate_learning_rate=0.4)
-    npl0.fit(network, *train, pruner, epochs=2, seed=3, shift=1, threads=2, quiet=True)
+    settings = {"seed": 3, "shift": 1, "flip": 0.5, "threads": 2, "quiet": True}
+    npl0.fit(network, *train, pruner, epochs=2, warmup_epochs=0.5, **settings)
     masks = pruner.finalise()
-    npl0.fit(network, *train, npl0.FixedMask(network, masks), epochs=1, seed=3, shift=1, threads=2, quiet=True)
+    npl0.fit(network, *train, npl0.FixedMask(network, masks), epochs=1, **settings)
     stored, _ = npl0.load_model(folder)
     for name, value in stored.state().items():
         assert value.tobytes() == network.state()[name].tobytes(), name
@@ -188,12 +193,13 @@ def test_fit_refuses_another_networks_pruner(data):
         npl0.fit(small_network(data), **_GOOD, pruner=pruner)
 
 
-def test_fit_shifts_nothing_but_images():
+@pytest.mark.parametrize("change", ["shift", "flip"])
+def test_fit_augments_nothing_but_images(change):
     network = npl0.Network([npl0.Linear(4, 2)], (4,))
     with pytest.raises(
-        ValueError, match=r"shift moves images of shape \(C, H, W\), but the network takes \(4,\); use 0"
+        ValueError, match=rf"{change} changes images of shape \(C, H, W\), but the network takes \(4,\); use 0"
     ):
-        npl0.fit(network, np.ones((3, 4), np.float32), np.zeros(3, int), shift=1)
+        npl0.fit(network, np.ones((3, 4), np.float32), np.zeros(3, int), **{change: 1})
 
 
 def test_fit_refuses_a_network_that_does_not_end_in_classes():

@@ -19,11 +19,12 @@ from npl0.config import (
     L0Config,
     RunConfig,
     TrainConfig,
-    allowed_range,
     build_config,
     parse_layer_factors,
     suggest,
 )
+from npl0.presets import PRESETS
+from npl0.section import allowed_range
 from npl0.settings_file import format_toml, read_toml
 
 
@@ -191,6 +192,22 @@ def test_presets_stand_between_defaults_and_settings(monkeypatch):
     quick = build_config({"model": "lenet300"}, quick=True)
     assert (quick.train.epochs, quick.train.batch_size) == (2, 32)
     assert build_config({"model": "lenet300", "train": {"epochs": 5}}, quick=True).train.epochs == 5
+
+
+def test_a_preset_may_choose_the_data_and_settings_win_over_it(monkeypatch):
+    monkeypatch.setattr(config_module, "PRESETS", {("lenet300", "l0"): {"data": "cifar10", "shard_size": 32}})
+    assert build_config({}).data == "mnist"
+    config = build_config({"model": "lenet300"}, quick=True)
+    assert (config.data, config.shard_size) == ("cifar10", 32)
+    assert build_config({"model": "lenet300", "data": "synthetic"}).data == "synthetic"
+
+
+@pytest.mark.parametrize(("model", "method"), PRESETS)
+def test_every_preset_holds_settings_in_their_ranges(model, method):
+    preset = PRESETS[model, method]
+    config = build_config({**preset, "method": method})
+    for section, values in preset.items():
+        assert values.items() <= config.used()[section].items() if isinstance(values, dict) else True
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)

@@ -12,6 +12,7 @@ FLOORS = {
     "ops": 0,
     "parameter": 0,
     "config": 0,
+    "section": 0,
     "presets": 0,
     "settings_file": 0,
     "rng": 0,

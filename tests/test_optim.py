@@ -43,6 +43,23 @@ def test_sgd_over_several_blocks_equals_the_reference(generator, workers, nester
     assert optimizer.steps == 3
 
 
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_group_with_a_schedule_of_its_own_takes_no_others_factor(generator, workers, name):
+    sizes = {}
+    for factor, progress in ((0.5, 0.0), (0.25, 0.8)):
+        weight, gate = parameter(generator, "w", 4), parameter(generator, "g", 4)
+        groups = [
+            optim.ParameterGroup([weight], 0.1),
+            optim.ParameterGroup([gate], 0.1, always_adam=True, schedule="step"),
+        ]
+        before = [p.value.copy() for p in (weight, gate)]
+        weight.grad[...] = gate.grad[...] = 1
+        optim.build_optimizer(name, groups, momentum=0.0).step(workers, factor, progress)
+        sizes[factor] = [np.abs(p.value - old).max() for p, old in zip((weight, gate), before, strict=True)]
+    # Steps of a unit gradient are the learning rates: half of 0.1 and all of it, then a quarter and a tenth.
+    np.testing.assert_allclose([sizes[0.5], sizes[0.25]], [[0.05, 0.1], [0.025, 0.01]], rtol=1e-6)
+
+
 def test_first_step_of_adam_is_the_learning_rate_whatever_the_gradient(workers, dtype):
     p = Parameter(np.zeros(3, dtype), "weight", "w")
     p.grad[...] = [1e-3, -5, 100]

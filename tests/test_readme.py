@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from npl0.config import SECTIONS, RunConfig, allowed_range
+from npl0.config import SECTIONS, RunConfig
 from npl0.flags import flag_name
 from npl0.run import build_parser
+from npl0.section import allowed_range
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -1,11 +1,11 @@
-"""Data sets by name: each is a loader in `DATASETS`, and an entry there is all a new one needs."""
+"""Data sets by name: a loader in `DATASETS` and a shape in `IMAGE_SHAPES` are all that a new one needs."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from npl0.data.dataset import DataError, Dataset, channel_statistics, split_validation
 
-__all__ = ["DATASETS", "DataError", "Dataset", "channel_statistics", "load_dataset", "split_validation"]
+__all__ = ["DATASETS", "IMAGE_SHAPES", "DataError", "Dataset", "channel_statistics", "load_dataset", "split_validation"]
 
 
 def _load_mnist(data_dir: Path | None, offline: bool, quiet: bool) -> Dataset:
@@ -41,6 +41,13 @@ DATASETS: dict[str, Callable[[Path | None, bool, bool], Dataset]] = {
     "mnist": _load_mnist,
     "cifar10": _load_cifar10,
     "synthetic": _load_synthetic,
+}
+
+# What the images are, (channels, height, width), known before anything is loaded.
+IMAGE_SHAPES: dict[str, tuple[int, int, int]] = {
+    "mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "synthetic": (1, 28, 28),
 }
 
 

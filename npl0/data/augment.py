@@ -3,39 +3,35 @@
 import numpy as np
 
 
-def random_shift(images: np.ndarray, pixels: int, generator: np.random.Generator) -> np.ndarray:
-    """Move every image by up to `pixels` pixels along each axis, zeros moving in.
+def augment(images: np.ndarray, shift: int, flip: float, generator: np.random.Generator) -> np.ndarray:
+    """Move every image by up to `shift` pixels along each axis, zeros moving in, and mirror some left to right.
+
+    To pad an image with zeros and crop its size out of it at random is to shift it, so 4 pixels and 0.5 are the usual
+    augmentation of CIFAR-10.
 
     Parameters
     ----------
-    images : (N, C, H, W), any dtype; pixels : >= 0; generator : gives the offsets, two for each image.
+    images : (N, C, H, W), any dtype; left as they are.
+    shift : pixels, >= 0.
+    flip : the probability that an image is mirrored.
+    generator : gives two offsets for each image, then a number for each to be mirrored by; nothing is drawn for a
+        change that is off.
 
     Returns
     -------
-    moved : of the same shape and dtype; with 0 pixels the images themselves.
+    changed : of the same shape and dtype; the images themselves if both changes are off.
     """
-    if pixels == 0:
-        return images
+    if shift:
+        images = _shifted(images, shift, generator)
+    if flip:
+        mirrored = generator.random(len(images)) < flip
+        images = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[..., ::-1], images)
+    return images
+
+
+def _shifted(images: np.ndarray, pixels: int, generator: np.random.Generator) -> np.ndarray:
     n, _, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     down, right = generator.integers(0, 2 * pixels + 1, (2, n))
     return windows[np.arange(n), :, down, right]
-
-
-def random_crop_flip(images: np.ndarray, padding: int, generator: np.random.Generator) -> np.ndarray:
-    """Pad every image with zeros, crop its size out of it at random, and mirror it left to right half of the time.
-
-    This is the usual augmentation of CIFAR-10, with a padding of 4. The crop of a padded image is the image, shifted.
-
-    Parameters
-    ----------
-    images : (N, C, H, W), any dtype; padding : >= 0; generator : gives the offsets, then a coin for each image.
-
-    Returns
-    -------
-    changed : a new array of the same shape and dtype.
-    """
-    moved = random_shift(images, padding, generator)
-    flipped = generator.integers(0, 2, len(images), dtype=np.bool_)
-    return np.where(flipped[:, np.newaxis, np.newaxis, np.newaxis], moved[..., ::-1], moved)

@@ -104,8 +104,8 @@ def fetch(
         return target
     if offline or os.environ.get("NPL0_OFFLINE", "0") not in ("", "0"):
         raise DataError(
-            f"{remote.dataset} is not in the cache {folder}, and the network is off (offline=True or NPL0_OFFLINE): "
-            f"run `python -m npl0 data fetch {remote.dataset}` with the network on, or {remote.by_hand}"
+            f"{remote.dataset} is not in the cache {folder}, and the network is off (--offline, offline=True or "
+            f"NPL0_OFFLINE): run `python -m npl0 data fetch {remote.dataset}` with the network on, or {remote.by_hand}"
         )
 
     def say(line: str) -> None:

@@ -60,6 +60,7 @@ class L0(Pruner):
     l0_lambda : strength per weight, before the division by n_train.
     layer_lambda : factors for single layers, by layer name; 1 for those not named.
     gate_learning_rate : the gates' own rate (Adam), much larger than the weights'.
+    gate_schedule : the course of that rate over the stage, whatever that of the weights is.
     log_alpha_init : where the gates start; 2.2 opens them with probability 0.98.
     ramp_steps : lambda rises linearly from 0 to its full strength over so many steps.
     gate_shape : one gate a `weight`, a `filter` (output unit or filter), or an `input` (input unit or channel).
@@ -81,6 +82,7 @@ class L0(Pruner):
         l0_lambda: float = 13.0,
         layer_lambda: dict[str, float] | None = None,
         gate_learning_rate: float = 3e-2,
+        gate_schedule: str = "step",
         log_alpha_init: float = 2.2,
         ramp_steps: int = 0,
         gate_shape: str = "weight",
@@ -91,6 +93,7 @@ class L0(Pruner):
         L0Config(
             l0_lambda=l0_lambda,
             gate_learning_rate=gate_learning_rate,
+            gate_schedule=gate_schedule,
             log_alpha_init=log_alpha_init,
             gate_shape=gate_shape,
             test_gate=test_gate,
@@ -106,7 +109,7 @@ class L0(Pruner):
         if not all(0 <= factor < math.inf for factor in factors.values()):
             raise ValueError(f"the factors of layer_lambda must be at least 0 and finite, not {factors}")
         self.n_train, self.seed, self.ramp_steps = n_train, seed, ramp_steps
-        self.gate_learning_rate, self.test_gate = gate_learning_rate, test_gate
+        self.gate_learning_rate, self.gate_schedule, self.test_gate = gate_learning_rate, gate_schedule, test_gate
         self.theta: list[Parameter] = []
         self.gates: list[Parameter] = []
         self._blocks: list[_Block] = []
@@ -131,7 +134,7 @@ class L0(Pruner):
         # Gates take no weight decay: it would pull every gate to half open, whatever the data say.
         return [
             *super().groups(learning_rate, weight_decay),
-            ParameterGroup(self.gates, self.gate_learning_rate, always_adam=True),
+            ParameterGroup(self.gates, self.gate_learning_rate, always_adam=True, schedule=self.gate_schedule),
         ]
 
     def write_weights(self, step: int) -> None:

@@ -2,12 +2,19 @@
 
 import pytest
 
-from npl0.data import DATASETS, DataError, load_dataset
+from npl0.config import DATA_NAMES
+from npl0.data import DATASETS, IMAGE_SHAPES, DataError, load_dataset
 
 
 def test_every_registered_set_loads_under_its_name():
     assert {"mnist", "synthetic"} <= set(DATASETS)
+    assert set(DATASETS) == set(DATA_NAMES) == set(IMAGE_SHAPES)
     assert load_dataset("synthetic").name == "synthetic"
+
+
+def test_every_set_has_the_shape_that_is_known_before_it_is_loaded(cifar_folder):
+    sets = [load_dataset("mnist"), load_dataset("synthetic"), load_dataset("cifar10", cifar_folder)]
+    assert {data.name: data.image_shape for data in sets} == IMAGE_SHAPES
 
 
 @pytest.mark.parametrize(("name", "suggestion"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sintetic", "synthetic")])

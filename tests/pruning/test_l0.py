@@ -173,7 +173,7 @@ def test_training_lowers_the_loss(make, train):
 
 
 def test_groups_are_weights_others_and_gates(make):
-    pruner = make(gate_learning_rate=0.7)
+    pruner = make(gate_learning_rate=0.7, gate_schedule="linear")
     weights_group, rest, gates = pruner.groups(0.1, 0.2)
     assert (weights_group.parameters, weights_group.learning_rate, weights_group.weight_decay) == (
         pruner.theta,
@@ -182,6 +182,7 @@ def test_groups_are_weights_others_and_gates(make):
     )
     assert ([p.kind for p in rest.parameters], rest.learning_rate, rest.weight_decay) == (["bias"] * 3, 0.1, 0.0)
     assert (gates.parameters, gates.learning_rate, gates.weight_decay) == (pruner.gates, 0.7, 0.0)
+    assert (weights_group.schedule, rest.schedule, gates.schedule) == ("", "", "linear")
 
 
 def test_state_goes_round(make):
@@ -205,6 +206,7 @@ def test_the_state_of_other_gates_is_refused(make):
     [
         ({"layer_lambda": {"fc9": 1.0}}, "layer_lambda names fc9; the gated layers are conv1, fc1, fc2"),
         ({"gate_shape": "row"}, "gate_shape 'row' is unknown: use one of weight, filter, input"),
+        ({"gate_schedule": "steps"}, "gate_schedule 'steps' is unknown: did you mean 'step'"),
         ({"test_gate": "mean"}, "test_gate 'mean' is unknown: did you mean 'median'"),
     ],
 )

@@ -121,6 +121,7 @@ def test_images_of_another_size_are_a_usage_error(command, tmp_path):
     _write_set(data, side=20)
     code, _, err = command("--data", "mnist", "--data-dir", str(data))
     assert code == 2 and "lenet300 takes images of shape (1, 28, 28)" in err and "(1, 20, 20)" in err
+    assert "choose data of that shape, or another --model" in err
 
 
 def _write_set(folder, side=28, n=20):

@@ -50,6 +50,33 @@ def test_a_width_that_the_model_has_not_is_a_usage_error(command, tmp_path, flag
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_data_that_the_model_does_not_take_are_refused_before_they_are_loaded(command, monkeypatch, tmp_path, dry):
+    monkeypatch.setattr("npl0.data.load_dataset", lambda *_: pytest.fail("the data was loaded"))
+    code, _, err = command("--data", "cifar10", *dry)
+    assert code == 2 and not (tmp_path / "runs").exists()
+    assert (
+        "lenet300 takes images of shape (1, 28, 28), but those of cifar10 are (3, 32, 32); use --data mnist or " in err
+    )
+
+
+def test_a_model_that_takes_the_data_is_a_remedy(command):
+    _, _, err = command("--data", "cifar10")
+    assert "use --data mnist or --data synthetic or --model vgg16" in err
+
+
+@pytest.mark.parametrize("flags", [(), ("--offline",)])
+def test_offline_reaches_the_loader(command, monkeypatch, flags):
+    from npl0.data import DataError
+
+    def load(name, data_dir, offline, quiet):
+        raise DataError(f"offline is {offline}")
+
+    monkeypatch.setattr("npl0.data.load_dataset", load)
+    code, _, err = command(*flags)
+    assert code == 1 and f"offline is {bool(flags)}" in err
+
+
 def test_dry_run_prints_a_configuration_that_gives_the_same_run(command, tmp_path):
     code, out, err = command("--l0-lambda", "7.5", "--seed", "3", "--data-dir", str(tmp_path / "ünï"), "--dry-run")
     assert (code, err) == (0, "")

@@ -1,0 +1,35 @@
+"""The training loop: what a stage makes of its settings."""
+
+import pytest
+
+import npl0
+from npl0.train import Stage
+
+
+def stage(**settings):
+    """Return a stage of 10 epochs."""
+    return Stage("train", 10, 32, settings.pop("schedule", "constant"), 0, **settings)
+
+
+def test_the_warm_up_rises_in_a_straight_line_and_then_leaves_the_schedule_alone():
+    warm = stage(warmup_epochs=2.5)
+    assert [warm.factor(step, 4) for step in range(12)] == [*(i / 10 for i in range(1, 10)), 1, 1, 1]
+    assert stage().factor(0, 4) == 1
+
+
+def test_the_warm_up_multiplies_the_schedule():
+    warm, cold = stage(schedule="linear", warmup_epochs=1), stage(schedule="linear")
+    assert warm.factor(1, 4) == pytest.approx(cold.factor(1, 4) / 2)
+    assert warm.factor(30, 4) == cold.factor(30, 4) == 0.25
+
+
+@pytest.mark.parametrize("change", [{"flip": 0.5}, {"shift": 2}, {"warmup_epochs": 1}])
+def test_each_setting_reaches_the_training(change):
+    data = npl0.load_dataset("synthetic")
+    images, labels = data.train_images[:256], data.train_labels[:256]
+
+    def loss(**settings):
+        network = npl0.build_model("lenet300", mean=data.mean, std=data.std)
+        return npl0.fit(network, images, labels, epochs=1, threads=1, quiet=True, **settings)[0].loss
+
+    assert loss(**change) == loss(**change) != loss()

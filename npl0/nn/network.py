@@ -48,7 +48,7 @@ class Network:
     layers : the layers, first to last; the last one gives the logits.
     input_shape : the shape of one example, for instance (1, 28, 28).
     name : a name for messages and files.
-    seed : keys the draw of the first weights.
+    seed : keys the draw of the first weights; None: the layers keep the values they have, of this dtype.
     dtype : float32, or float64 for gradient checks.
     shard_size : examples of a shard; part of what decides the bits of a result, never taken from the machine.
 
@@ -63,7 +63,7 @@ class Network:
         layers: Sequence[Layer],
         input_shape: Shape,
         name: str = "network",
-        seed: int = 0,
+        seed: int | None = 0,
         dtype: np.dtype | type = np.float32,
         shard_size: int = SHARD_SIZE,
     ) -> None:
@@ -85,7 +85,8 @@ class Network:
         self._name_layers()
         shape = self.input_shape
         for i, layer in enumerate(self.layers):
-            layer.initialise(rng.generator(seed, "init", i), self.dtype)
+            if seed is not None:
+                layer.initialise(rng.generator(seed, "init", i), self.dtype)
             layer.settle(shape)
             shape = layer.output_shape(shape)
         self.output_shape = shape

@@ -11,7 +11,7 @@ from npl0.ops.kernel import Allocator
 from npl0.parallel import Workers
 
 # Time is not what these tests are about, and a busy machine would fail them.
-hypothesis.settings.register_profile("npl0")
+hypothesis.settings.register_profile("npl0", deadline=None)
 hypothesis.settings.load_profile("npl0")
 
 

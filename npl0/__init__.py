@@ -51,6 +51,7 @@ __all__ = [
     "count_correct",
     "density",
     "fit",
+    "fold_batchnorm",
     "load_dataset",
     "load_model",
     "measure_layers",

@@ -48,6 +48,7 @@ from npl0.nn import (
     build_lenet300,
     build_model,
     build_vgg16,
+    fold_batchnorm,
 )
 from npl0.optim import SGD, Adam, ParameterGroup, build_optimizer
 from npl0.parallel import Workers, available_threads
@@ -94,6 +95,7 @@ __all__ = [
     "count_correct",
     "density",
     "fit",
+    "fold_batchnorm",
     "load_dataset",
     "load_model",
     "measure_layers",

@@ -29,7 +29,7 @@ def read_images(
 
     Parameters
     ----------
-    path : a `.npy` array, an IDX file of images (plain or gzip), or a picture.
+    path : a `.npy` array, an IDX file of grey images (plain or gzip), or a picture.
     input_shape : (C, H, W) of the network. Pictures are scaled to it; arrays and IDX files must have it.
     scale : factor on the values of arrays and IDX files, 255 for values in 0..1.
     invert : whether ink is dark and the ground light; `255 - x` is taken then.
@@ -61,7 +61,8 @@ def read_images(
         images = _values(_shaped(array, input_shape, path), scale, path)
     else:
         images = _read_picture(path, input_shape, say)
-        if not invert and _border_mean(images) > BRIGHT_BORDER:
+        # Only of grey images is ink on paper to be expected; a photograph may be bright.
+        if not invert and input_shape[0] == 1 and _border_mean(images) > BRIGHT_BORDER:
             say(f"{path}: its border is bright; dark ink on white paper needs --invert")
     return 255 - images if invert else images
 
@@ -77,18 +78,23 @@ def _read_npy(content: bytes, path: Path) -> np.ndarray:
 
 
 def _shaped(array: np.ndarray, input_shape: Shape, path: Path) -> np.ndarray:
-    """Bring (H, W), (N, H, W), (C, H, W) or (N, C, H, W) to the last of these."""
-    plane = input_shape[1:]
+    """Bring one image or several, in one of the layouts, to (N, C, H, W)."""
+    channels, *plane = input_shape
+    found, layouts = array.shape, "(C, H, W) or (N, C, H, W)"
+    if channels == 1:
+        layouts = "(H, W), (N, H, W) or (N, C, H, W)"
+        if array.ndim in (2, 3):
+            array = array[..., np.newaxis, :, :]
+    elif channels == 3:
+        layouts = "(C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C)"
+        if input_shape != array.shape[-3:] == (*plane, 3):
+            array = np.moveaxis(array, -1, -3)
     if array.shape == input_shape:
         array = array[np.newaxis]
-    elif input_shape[0] == 1 and array.shape == plane:
-        array = array[np.newaxis, np.newaxis]
-    elif input_shape[0] == 1 and array.ndim == 3 and array.shape[1:] == plane:
-        array = array[:, np.newaxis]
     if array.shape[1:] != input_shape:
         raise ImageError(
-            f"{path}: has shape {array.shape}; the network takes {input_shape}, as (H, W), (N, H, W) or "
-            "(N, C, H, W). Arrays are not scaled; pictures are"
+            f"{path}: has shape {found}; the network takes {input_shape}, as {layouts}. Arrays are not scaled; "
+            "pictures are"
         )
     if len(array) == 0:
         raise ImageError(f"{path}: holds no image")

@@ -41,6 +41,7 @@ def eval_command(arguments: list[str], prog: str) -> int:
 def _evaluate(options: Any) -> None:
     from npl0.metrics import count_correct, measure_layers
     from npl0.model_file import load_model
+    from npl0.nn import fold_batchnorm
     from npl0.parallel import Workers, available_threads
     from npl0.show import ratio
 
@@ -57,7 +58,7 @@ def _evaluate(options: Any) -> None:
         else (dataset.train_images, dataset.train_labels)
     )
     with Workers(options.threads or available_threads()) as workers:
-        correct = count_correct(network, images, labels, workers)
+        correct = count_correct(fold_batchnorm(network), images, labels, workers)
     layers = measure_layers(network)
     size, kept = sum(row.size for row in layers), sum(row.nnz for row in layers)
     if options.json:
@@ -86,10 +87,10 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
 
     settings = header.get("settings", {})
     if data_dir is None and "data" not in settings:
-        raise InspectError("this model file names no data set; give --data-dir with four IDX files")
+        raise InspectError("this model file names no data set; give --data-dir with its files")
     if data_dir is not None:
-        # Any set of four IDX files is read by the loader of mnist; only CIFAR-10 has files of its own format.
-        dataset = load_dataset("cifar10" if settings.get("data") == "cifar10" else "mnist", data_dir)
+        # IDX files, which the loader of mnist reads, hold grey images; CIFAR-10's own format is for RGB.
+        dataset = load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir)
     else:
         dataset = load_dataset(settings["data"], settings.get("data_dir") or None)
     if dataset.image_shape != network.input_shape or dataset.n_classes > network.output_shape[0]:
@@ -103,9 +104,10 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
 # ---- predict --------------------------------------------------------------------------------------------------------
 
 PREDICT_DESCRIPTION = """\
-Classify images. Pixel values are 0..255, ink bright on a dark ground, as in MNIST. An IMAGE is a picture (PNG, JPEG and
-whatever else Pillow reads), an IDX file of images, plain or .gz, or a .npy array of shape (H, W), (N, H, W) or
-(N, C, H, W), integers or floats. Arrays whose largest value is 1 are refused, not guessed at: --scale 255 takes them.
+Classify images. Pixel values are 0..255; for networks that take grey ones, ink is bright on a dark ground, as in MNIST.
+An IMAGE is a picture (PNG, JPEG and whatever else Pillow reads), an IDX file of grey images, plain or .gz, or a .npy
+array, integers or floats, of shape (H, W) or (N, H, W) if grey, (H, W, 3) or (N, H, W, 3) if RGB, or (C, H, W) or
+(N, C, H, W). Arrays whose largest value is 1 are refused, not guessed at: --scale 255 takes them.
 Pictures become grey (or RGB, as the network needs), what is transparent becomes white, and another size is scaled to
 the network's."""
 
@@ -134,6 +136,7 @@ def _predict(options: Any) -> None:
 
     from npl0.image_file import read_images
     from npl0.model_file import load_model
+    from npl0.nn import fold_batchnorm
 
     network, header = load_model(options.run)
     # Every file is read before the first line is printed, so that a bad one does not leave half an answer.
@@ -143,7 +146,7 @@ def _predict(options: Any) -> None:
         for path, part in zip(options.images, parts, strict=True)
         for i in range(len(part))
     ]
-    probabilities = softmax(network.predict(np.concatenate(parts)))
+    probabilities = softmax(fold_batchnorm(network).predict(np.concatenate(parts)))
     # A set of fewer classes than the network has outputs leaves the others without a name.
     named = header.get("classes") or []
     classes = [*named, *(str(i) for i in range(len(named), probabilities.shape[1]))]

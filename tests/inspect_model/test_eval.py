@@ -10,6 +10,7 @@ import pytest
 
 import npl0
 from npl0 import run
+from npl0.data.cifar10 import RECORD
 from npl0.data.idx import write_idx
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,6 +67,26 @@ def test_eval_on_other_data_says_so(command, finished, tmp_path):
     write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", data.test_images[:100, 0, :20, :20])
     code, _, err = command("eval", finished, "--data-dir", tmp_path)
     assert code == 1 and "takes images of shape (1, 28, 28) in at most 10 classes; mnist has (1, 20, 20) in 10" in err
+
+
+def test_eval_reads_rgb_data_for_a_network_that_takes_it(command, tmp_path):
+    generator = np.random.default_rng(0)
+    for part in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        records = generator.integers(0, 256, (20, RECORD), np.uint8)
+        records[:, 0] = np.arange(20) % 10
+        records.tofile(tmp_path / f"{part}.bin")
+    network = npl0.build_vgg16(width=0.02)
+    npl0.save_model(tmp_path / "v.npz", network)
+    code, out, _ = command("eval", tmp_path / "v.npz", "--data-dir", tmp_path, "--json")
+    answer = json.loads(out)
+    images = npl0.load_dataset("cifar10", tmp_path).test_images
+    assert (code, answer["data"], answer["total"], answer["weights"]) == (
+        0,
+        "cifar10",
+        20,
+        sum(w.size for w in network.weights),
+    )
+    assert answer["correct"] == (network.predict(images).argmax(axis=1) == np.arange(20) % 10).sum()
 
 
 def test_eval_of_a_run_with_a_validation_split_says_so(command, tmp_path):

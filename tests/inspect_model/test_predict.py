@@ -102,11 +102,26 @@ def test_pictures_of_another_size_are_scaled_and_that_is_said(command, finished,
 
 
 def test_colour_is_kept_for_networks_that_take_it(command, tmp_path):
+    """An RGB picture and an array of it, channels first or last, are one image; its bright border is no paper."""
     network = npl0.Network([npl0.Flatten(), npl0.Linear(3 * 4 * 5, 3)], (3, 4, 5))
     npl0.save_model(tmp_path / "rgb.npz", network)
-    picture = np.random.default_rng(0).integers(0, 100, (4, 5, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(150, 256, (4, 5, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "p.png")
-    np.save(tmp_path / "p.npy", np.moveaxis(picture, -1, 0))
-    (one,) = predictions(command, tmp_path / "rgb.npz", tmp_path / "p.png")
-    (two,) = predictions(command, tmp_path / "rgb.npz", tmp_path / "p.npy")
-    assert one["top"] == two["top"] and one["class"] in ("0", "1", "2")
+    first = np.moveaxis(picture, -1, 0)
+    for i, array in enumerate((first, first[None], picture, picture[None])):
+        np.save(tmp_path / f"{i}.npy", array)
+    answers = predictions(command, tmp_path / "rgb.npz", tmp_path / "p.png", *sorted(tmp_path.glob("*.npy")))
+    assert len(answers) == 5 and all(answer["top"] == answers[0]["top"] for answer in answers)
+    assert answers[0]["class"] in ("0", "1", "2")
+    np.save(tmp_path / "grey.npy", picture[..., 0])
+    code, _, err = command("predict", tmp_path / "rgb.npz", tmp_path / "grey.npy")
+    assert code == 1 and "shape (4, 5); the network takes (3, 4, 5), as (C, H, W), (N, C, H, W), (H, W, C) or" in err
+
+
+def test_vgg16_names_the_classes_of_its_data(command, tmp_path):
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    npl0.save_model(tmp_path / "v.npz", npl0.build_vgg16(width=0.02), classes=classes)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
+    code, out, err = command("predict", tmp_path / "v.npz", tmp_path / "photo.png", "--top", 10)
+    assert code == 0 and "scaled from 64 x 64 to 32 x 32" in err and "--invert" not in err
+    assert sorted(word for word in out.split() if word.isalpha() and word != "%") == classes

@@ -16,8 +16,9 @@ run folder. No flag is needed: the default trains LeNet-5 on MNIST with L0 gates
 itself; one that is finished shows its result."""
 
 EPILOG = """\
-Settings are taken from, later ones over earlier ones: the defaults, the preset of model and method, --quick, --config,
-flags. --dry-run prints what comes out. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."""
+Settings are taken from, later ones over earlier ones: the defaults, the presets of model and method (one more with
+--init-from), --quick, --config, flags. --dry-run prints what comes out. Exit codes: 0 done, 1 failed, 2 usage,
+130 interrupted."""
 
 
 def build_parser(prog: str = "python -m npl0.run") -> Parser:

@@ -2,17 +2,21 @@
 
 import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from npl0.config import SECTIONS, RunConfig
-from npl0.flags import flag_name
-from npl0.run import build_parser
+from npl0.flags import flag_name, settings_from
+from npl0.run import build_parser, resolve
 from npl0.section import allowed_range
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "experiments" / "README.md"]
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
@@ -47,11 +51,20 @@ def test_the_readme_lists_every_flag_with_its_range_and_default():
     assert sorted(flag for flag in shown - {"--help"} if f"`{flag}`" not in text) == []
 
 
-def test_the_readme_has_no_gaps_and_its_links_lead_somewhere():
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_no_gaps_and_its_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
     assert "@@" not in text
     targets = re.findall(r"\]\(([^)#:]+)\)", text)
-    assert targets and [target for target in targets if not (README.parent / target).exists()] == []
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert targets or page != README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_are_sound(page):
+    for line in re.findall(r"^(?:\$ )?python -m npl0\.run(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        options = build_parser().parse_args(shlex.split(line, comments=True))
+        resolve(settings_from(options), options.config, options.quick)
 
 
 def test_the_table_of_results_is_that_of_the_run_folders():

@@ -134,3 +134,24 @@ def test_a_start_brings_a_preset_of_its_own(model, method):
     for section, values in preset.items():
         assert begun[section] == {**plain[section], **values} != plain[section]
     assert build_config({**settings, "init_from": "/run", "train": {"epochs": 7}}).train.epochs == 7
+
+
+def test_vgg16_goes_from_a_dense_run_to_a_pruned_one(cifar_folder, tmp_path, capsys):
+    flags = ["--model", "vgg16", "--width", "0.0625", "--data-dir", str(cifar_folder), "--offline", "--threads", "1"]
+    flags += ["--quiet", "--json"]
+
+    def result_of(*more):
+        assert run_module.main([*flags, *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    dense, pruned = tmp_path / "dense", tmp_path / "pruned"
+    before = result_of("--method", "dense", "--epochs", "3", "--out", str(dense))
+    (folder,) = dense.iterdir()
+    start = ("--init-from", str(folder), "--out", str(pruned))
+    after = result_of(*start, "--method", "magnitude", "--retrain-epochs", "1")
+    assert after["correct"]["initial"] == after["correct"]["trained"] == before["correct"]["trained"]
+    assert after["nnz"]["weights"] == after["weights_kept"]["pruned"] == round(after["size"]["weights"] / 30)
+    gated = result_of(*start, "--epochs", "0", "--retrain-epochs", "0")
+    # Gates that start at 2.9 are exactly 1 when they are tested, so that the start is the dense network itself.
+    assert gated["config"]["l0"]["log_alpha_init"] == 2.9
+    assert gated["correct"]["trained"] == gated["correct"]["initial"] == before["correct"]["trained"]

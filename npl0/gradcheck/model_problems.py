@@ -16,7 +16,6 @@ from npl0.optim import SGD, Adam, Optimizer, ParameterGroup
 from npl0.parameter import Parameter
 from npl0.pruning import L0, FixedMask, Pruner
 
-
 # Nothing keeps the inside of a network away from kinks; a short step meets fewer of them, and still leaves 7 digits.
 SHORT_STEP = 3e-6
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from npl0.presets import PRESETS, QUICK
+from npl0.presets import INIT_PRESETS, PRESETS, QUICK
 from npl0.section import ConfigError, Section, setting, suggest
 
 MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
@@ -104,6 +104,9 @@ class RunConfig(Section):
     validation: int = setting(
         0, "training images set aside for choosing settings, 5000 if no N; accuracies are then theirs", 0, bare=5000
     )
+    init_from: str = setting(
+        "", "finished run, or model.npz, whose network is trained on in place of a random one", metavar="RUN"
+    )
     shard_size: int = setting(64, "examples a thread takes at a time; decides bits, like the seed", 1, 65_536)
     conv: str = setting("auto", "convolution algorithm", choices=("auto", "im2col", "winograd"))
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -158,7 +161,7 @@ def parse_layer_factors(text: str) -> dict[str, float]:
 
 
 def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
-    """Put a configuration together: defaults, then the preset of model and method, then `settings`.
+    """Put a configuration together: defaults, then the presets of model and method, then `settings`.
 
     Parameters
     ----------
@@ -177,7 +180,12 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
             raise ConfigError(f"{key} must be a text or a number, not {settings[key]!r}")
     model = settings.get("model", RunConfig.model)
     method = settings.get("method", RunConfig.method)
-    layers = [PRESETS.get((model, method), {}), QUICK if quick else {}, settings]
+    layers = [
+        PRESETS.get((model, method), {}),
+        INIT_PRESETS.get((model, method), {}) if settings.get("init_from") else {},
+        QUICK if quick else {},
+        settings,
+    ]
     scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
     sections = {}
     for name, section in SECTIONS.items():

@@ -11,6 +11,7 @@ from npl0.data import IMAGE_SHAPES, Dataset
 from npl0.nn.models import MODELS, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
+from npl0.start import Start, load_start
 
 
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
@@ -66,20 +67,28 @@ PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
 }
 
 
-def check_fit(config: RunConfig) -> None:
+def check_fit(config: RunConfig) -> Start | None:
     """Build the model and its pruner once for nothing, so that what does not fit fails before data are loaded.
+
+    Returns
+    -------
+    The network to start from, if the configuration names one.
 
     Raises
     ------
     ConfigError
-        If the settings of the model do not fit together, the model does not take the images of the data set, or the
-        settings of the method do not fit the model.
+        If the settings of the model do not fit together, the model does not take the images of the data set, the
+        network to start from is another, or the settings of the method do not fit the model.
+    CheckpointError
+        If the network to start from cannot be read.
     """
     network = build_network(config)
     # Files of one's own in MNIST's format may hold images of any size, and tell it when they are read.
     if not (config.data == "mnist" and config.data_dir) and network.input_shape != IMAGE_SHAPES[config.data]:
         raise ConfigError(_no_fit(config, network))
+    start = load_start(config.init_from, network) if config.init_from else None
     PRUNERS[config.method](network, config, 1)
+    return start
 
 
 def _no_fit(config: RunConfig, network: Network) -> str:

@@ -151,9 +151,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     CheckpointError
         If there is no such file, or it is damaged, or not a model of npl0's.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = _model_of_run(path)
+    path = find_model(path)
     header, arrays = load_arrays(path, "a model")
     if header.get("kind") != "model":
         raise CheckpointError(f"{path} holds a {header.get('kind')}, not a model; name a model.npz or its run folder")
@@ -165,7 +163,17 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     return network, header
 
 
-def _model_of_run(folder: Path) -> Path:
+def find_model(path: str | Path) -> Path:
+    """Return the model file that is meant by a file, which is itself, or by a run folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a folder without one; the message tells why, and what to name.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
     path = folder / "model.npz"
     if path.is_file():
         return path

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from npl0.checkpoint import CheckpointError, load_arrays, prefixed, save_arrays, select
 from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset, split_validation
@@ -16,21 +14,10 @@ from npl0.metrics import count_correct, measure_layers
 from npl0.optim import Optimizer, build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import FixedMask, Masks, Pruner
-from npl0.record import RunFolder, describe_data, describe_environment
+from npl0.record import RunFolder, describe_environment
+from npl0.result import RunState, make_result
+from npl0.start import Start
 from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
-
-
-@dataclasses.dataclass
-class RunState:
-    """All that a checkpoint holds besides arrays; plain JSON values."""
-
-    stage: str = "train"
-    progress: Progress = dataclasses.field(default_factory=Progress)
-    rows: list[EpochRow] = dataclasses.field(default_factory=list)
-    correct: dict[str, int] = dataclasses.field(default_factory=dict)
-    kept: dict[str, int] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    expected_l0: float | None = None
 
 
 class Run:
@@ -44,6 +31,7 @@ class Run:
     workers : the threads.
     observer : who looks on; told of steps and epochs after they were recorded.
     announce : called with one line of text after each stage.
+    start : the network to start from; None: a random one.
 
     Raises
     ------
@@ -59,9 +47,10 @@ class Run:
         workers: Workers,
         observer: Observer | None = None,
         announce: Callable[[str], None] = lambda line: None,
+        start: Start | None = None,
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
-        self.observer, self.announce = observer or Observer(), announce
+        self.observer, self.announce, self.start = observer or Observer(), announce, start
         # Built once with its own statistics: with those of data of other channels, it could not be built and asked.
         plain = build_network(config)
         if dataset.image_shape != plain.input_shape or dataset.n_classes > plain.output_shape[0]:
@@ -97,6 +86,9 @@ class Run:
         if self.folder.checkpoint.exists():
             self._restore()
         else:
+            if self.start is not None:
+                self.network.load_state(self.start.arrays)
+                self._test("initial", "start")
             self._begin_train()
         if self.state.stage == "train":
             self._train("train")
@@ -187,6 +179,7 @@ class Run:
             "kind": "checkpoint",
             "settings": self.config.used(),
             "fingerprint": self.dataset.fingerprint,
+            "init_from": self.start and self.start.sha256,
             "state": dataclasses.asdict(self.state),
         }
         masks = self.pruner.masks() if self.state.stage == "retrain" else {}
@@ -206,6 +199,8 @@ class Run:
             raise CheckpointError(f"{path} belongs to a run with other settings; repeat with --force")
         if header["fingerprint"] != self.dataset.fingerprint:
             raise CheckpointError(f"{path} was made with other data; use the same data, or repeat with --force")
+        if self.start is not None and header["init_from"] != self.start.sha256:
+            raise CheckpointError(f"{path} began from another network than {self.start.path}; repeat with --force")
         try:
             state = RunState(**header["state"])
             state.progress = Progress(**state.progress)
@@ -224,39 +219,11 @@ class Run:
     # ---- the result -----------------------------------------------------------------------------------------
 
     def _record(self) -> dict[str, Any]:
-        config, state = self.config, self.state
         layers = measure_layers(self.network)
-        others = [p.value for p in self.network.parameters if p.kind != "weight"]
-        size, nnz = sum(row.size for row in layers), sum(row.nnz for row in layers)
-        total = len(self.held_out[1])
-        points, kept = dict(state.correct), dict(state.kept)
-        for values in (points, kept):
-            values.setdefault("pruned", values["trained"])
-            values.setdefault("retrained", values["pruned"])
-        result = {
-            "model": config.model,
-            "data": describe_data(self.dataset),
-            "method": config.method,
-            "seed": config.seed,
-            "measured_on": "validation" if self.validation else "test",
-            "total": total,
-            "accuracy": {point: correct / total for point, correct in points.items()},
-            "correct": points,
-            "weights_kept": kept,
-            "size": {"weights": size, "biases": sum(value.size for value in others)},
-            "nnz": {"weights": nnz, "biases": sum(int(np.count_nonzero(value)) for value in others)},
-            "compression_ratio": size / max(nnz, 1),
-            "expected_l0": state.expected_l0,
-            "epochs": {
-                "train": config.train.epochs,
-                "retrain": config.retrain.epochs if config.method != "dense" else 0,
-            },
-            "seconds": {"train": 0.0, "prune": 0.0, "retrain": 0.0, **state.seconds},
-            "layers": [dataclasses.asdict(row) for row in layers],
-            "test_gate": config.l0.test_gate if config.method == "l0" else None,
-            "config": config.used(),
-        }
-        self.folder.write_log(state.rows)
+        result = make_result(
+            self.config, self.dataset, self.start, self.state, self.network, layers, len(self.held_out[1])
+        )
+        self.folder.write_log(self.state.rows)
         self.folder.write_layers(layers)
         self.folder.write_model(self.network, self.dataset)
         self.folder.write_json("result.json", result)

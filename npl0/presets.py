@@ -41,6 +41,12 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("vgg16", "dense"): {"data": "cifar10", "train": {**_VGG16_TRAIN, "epochs": 8}},
 }
 
+# What changes where a trained network is the start (`--init-from`): it needs a short way to its sparse form, or none.
+INIT_PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("vgg16", "l0"): {"train": {"epochs": 10, "learning_rate": 3e-2}, "l0": {"ramp_epochs": 4.0}},
+    ("vgg16", "magnitude"): {"train": {"epochs": 0}},
+}
+
 # `--quick`: the whole flow in under a minute, for a first look.
 QUICK: dict[str, dict[str, Any]] = {
     "train": {"epochs": 2},

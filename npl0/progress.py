@@ -10,6 +10,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from npl0.config import RunConfig
 from npl0.pipeline import Run
 from npl0.train import EpochRow, Observer, Progress, StopTraining
 
@@ -18,9 +19,9 @@ LOOK_EVERY = 50
 
 
 class ProgressBar(Observer):
-    """A bar of steps with loss, expected and realised open gates and compression.
+    """A bar of steps with loss, expected and realised open gates and compression, and a line after every epoch.
 
-    Off a terminal it prints a line every ten seconds.
+    Off a terminal the bar is a line every ten seconds.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -68,12 +69,9 @@ class ProgressBar(Observer):
         self._bar.update(done - self._bar.n)
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
-        """Print a line an epoch where there is a validation split, which is why one would look."""
-        if row.validation_accuracy is not None and not self.quiet:
-            self.write(
-                f"{row.stage} epoch {row.epoch}: loss {row.loss:.4f}, "
-                f"validation {100 * row.validation_accuracy:.2f} %, {row.compression_ratio:.1f}x"
-            )
+        """Say how the epoch went, and how long the rest of the run will take."""
+        if self.run is not None and not self.quiet:
+            self.write(describe_epoch(row, self.run.config, progress.seconds / progress.epoch))
 
     def write(self, line: str) -> None:
         """Print a line on stderr, above the bar."""
@@ -84,6 +82,29 @@ class ProgressBar(Observer):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def describe_epoch(row: EpochRow, config: RunConfig, epoch_seconds: float) -> str:
+    """Return one line: how an epoch went, and what is left if every one to come takes as long as those of its stage."""
+    in_training = row.stage == "train"
+    epochs = config.train.epochs if in_training else config.retrain.epochs
+    retraining = config.retrain.epochs if in_training and config.method != "dense" else 0
+    left = epochs - row.epoch + retraining
+    parts = [f"loss {row.loss:.3f}", f"accuracy {100 * row.train_accuracy:.1f} %"]
+    if row.validation_accuracy is not None:
+        parts.append(f"validation {100 * row.validation_accuracy:.2f} %")
+    parts += [f"{row.compression_ratio:.1f}x", f"{row.images_per_second:,.0f} images/s"]
+    if left:
+        parts.append(f"about {_duration(left * epoch_seconds)} to the end of the run")
+    return f"{row.stage} epoch {row.epoch}/{epochs}: {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        # From one and a half units on, so that there are two digits to read.
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _describe_gates(run: Run) -> str:

@@ -64,13 +64,14 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
 
 def dry_run(config: RunConfig, options: Any, prog: str) -> int:
     """Check a configuration against its model and print it; return the exit code."""
+    from npl0.checkpoint import CheckpointError
     from npl0.methods import check_fit
 
     try:
         check_fit(config)
-    except ConfigError as error:
+    except (ConfigError, CheckpointError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ConfigError) else 1
     print(f"# run folder: {Path(options.out) / config.run_name()}\n{format_toml(config.used())}", end="")
     return 0
 
@@ -78,8 +79,9 @@ def dry_run(config: RunConfig, options: Any, prog: str) -> int:
 def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
     """Put the configuration together from a file and flags; ConfigError if it is not sound."""
     settings = merge(read_toml(config_file) if config_file else {}, flags)
-    if settings.get("data_dir") and isinstance(settings["data_dir"], str):
-        settings["data_dir"] = str(Path(settings["data_dir"]).resolve())
+    for key in ("data_dir", "init_from"):
+        if settings.get(key) and isinstance(settings[key], str):
+            settings[key] = str(Path(settings[key]).resolve())
     return build_config(settings, quick)
 
 
@@ -116,15 +118,17 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     folder = RunFolder(options.out, config)
     try:
-        check_fit(config)
+        start = check_fit(config)
         folder.open(options.force)
         result = None if options.force else folder.finished()
         if result is None or config.data_dir:
             dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
         if result is not None:
-            # A folder of the user's own may hold other data than it did.
+            # Files of the user's own may hold something else than they did.
             if config.data_dir and result["data"]["fingerprint"] != dataset.fingerprint:
                 raise RunFolderError(f"{folder.path} was made with other data; repeat with --force")
+            if start is not None and result["init_from"]["sha256"] != start.sha256:
+                raise RunFolderError(f"{folder.path} began from another network than {start.path}; repeat with --force")
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
@@ -139,7 +143,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
             ):
                 warnings.simplefilter("always", PruningWarning)
                 warnings.showwarning = show_warning
-                bar.run = run = Run(config, dataset, folder, workers, bar, announce)
+                bar.run = run = Run(config, dataset, folder, workers, bar, announce, start)
                 if options.force:
                     folder.clear()
                 if folder.checkpoint.exists() and not options.quiet:

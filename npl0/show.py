@@ -29,8 +29,9 @@ def result_tables(result: dict[str, Any]) -> str:
     """Return the table of stages and the table of layers of a result."""
     size = result["size"]["weights"]
     stages = []
-    names = {"trained": "train", "pruned": "prune", "retrained": "retrain"}
-    shown = ["trained"] if result["method"] == "dense" else list(names)
+    names = {"initial": "start", "trained": "train", "pruned": "prune", "retrained": "retrain"}
+    shown = ["initial"] if "initial" in result["accuracy"] else []
+    shown += ["trained"] if result["method"] == "dense" else ["trained", "pruned", "retrained"]
     for point in shown:
         stage, kept = names[point], result["weights_kept"][point]
         epochs = result["epochs"].get(stage)
@@ -41,7 +42,7 @@ def result_tables(result: dict[str, Any]) -> str:
                 f"{kept:,}",
                 ratio(size, kept),
                 "" if epochs is None else str(epochs),
-                f"{result['seconds'][stage]:.1f}",
+                f"{result['seconds'][stage]:.1f}" if stage in result["seconds"] else "",
             ]
         )
     layers = [

@@ -8,6 +8,7 @@ import numpy as np
 
 from npl0 import rng
 from npl0.data.augment import augment
+from npl0.memory import peak_memory_mb
 from npl0.metrics import count_correct, first_not_finite
 from npl0.nn.network import Network
 from npl0.optim import SCHEDULES, Optimizer
@@ -78,7 +79,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One line of the log. Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving."""
+    """One line of the log.
+
+    Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving; the memory is the most the
+    process has had so far.
+    """
 
     stage: str
     epoch: int
@@ -92,6 +97,7 @@ class EpochRow:
     learning_rate_factor: float
     images_per_second: float
     seconds: float
+    peak_memory_mb: float | None
 
 
 class Observer:
@@ -177,6 +183,7 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
             raise DivergedError(_remedy(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
     masks = pruner.masks()
     pruner.checkup.dead_layers(masks)
+    pruner.checkup.bottlenecks(masks)
     kept = sum(int(mask.sum()) for mask in masks.values())
     progress.seconds += progress.epoch_seconds
     row = EpochRow(
@@ -192,6 +199,7 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
         factor,
         n / max(progress.epoch_seconds, 1e-9),
         progress.epoch_seconds,
+        peak_memory_mb(),
     )
     progress.epoch, progress.batch = progress.epoch + 1, 0
     progress.loss_sum = progress.penalty_sum = progress.epoch_seconds = 0.0

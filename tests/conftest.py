@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from npl0.ops.kernel import Allocator
 from npl0.parallel import Workers
+
+# Time is not what these tests are about, and a busy machine would fail them.
+hypothesis.settings.register_profile("npl0")
+hypothesis.settings.load_profile("npl0")
 
 
 @pytest.fixture
@@ -27,10 +32,11 @@ def generator() -> np.random.Generator:
 def dirty() -> Allocator:
     """An allocator whose memory is full of what is not to be read, as a network's scratch is."""
 
-    def new(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return np.full(shape, np.nan if dtype.kind == "f" else 255, dtype)
+    class Dirty(Allocator):
+        def __call__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+            return np.full(shape, np.nan if dtype.kind == "f" else 255, dtype)
 
-    return new
+    return Dirty()
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

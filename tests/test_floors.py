@@ -17,6 +17,7 @@ FLOORS = {
     "settings_file": 0,
     "rng": 0,
     "files": 0,
+    "memory": 0,
     "parallel": 0,
     # Imports nothing at run time: it hands out the names of `api` when they are asked for.
     "__init__": 0,
@@ -33,6 +34,8 @@ FLOORS = {
     "model_file": 3,
     "image_file": 3,
     "record": 3,
+    "result": 3,
+    "start": 3,
     "methods": 3,
     "pipeline": 4,
     "api": 4,

@@ -143,7 +143,7 @@ def test_folders_without_a_model_are_told(tmp_path):
 
 
 _ARRAYS = {"a": np.arange(60, dtype=np.float32), "b": np.ones((2, 3), bool), "c": np.array(7)}
-_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _same_or_refused(path):

@@ -97,7 +97,8 @@ def batchnorm_lacking(*terms: str) -> Callable[..., Any]:
     """Return the backward of batch norm without `mean` (of grad_y), `x_hat` (times its mean) or `scale`."""
 
     def wrong(right, grad_y, x, scale, shift):
-        x_hat, inverse_std = norm.batchnorm_forward(x, scale, shift)[1]
+        values, mean, inverse_std = norm.batchnorm_forward(x, scale, shift)[1]
+        x_hat = (values - mean[:, None]) * inverse_std[:, None]
         rows = grad_y.reshape(x_hat.shape)
         inner = rows.copy()
         if "mean" not in terms:

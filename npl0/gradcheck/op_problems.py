@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from npl0.gradcheck.problem import Draw, GradientProblem, Problem
-from npl0.ops import activation, conv, hard_concrete, linear, norm, pool, winograd
+from npl0.ops import activation, conv, hard_concrete, linear, norm, pool, winograd, winograd3x3
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
 from npl0.ops.loss import softmax_cross_entropy
 
@@ -39,13 +39,14 @@ def conv_problem(draw: Draw, kernel_size: int, stride: int, padding: int) -> Pro
 
 def winograd_problem(draw: Draw, m: int, r: int, padding: int) -> Problem:
     """Convolution by F(m, r), outputs of two by one tiles."""
+    ops = winograd3x3 if r == 3 else winograd
 
     def forward(x, w, b):
-        return winograd.conv2d_forward(x, winograd.transform_weight(w, m), b, m, r, padding)
+        return ops.conv2d_forward(x, winograd.transform_weight(w, m), b, m, padding)
 
     def gradients(grad_y, x, w, b):
         u = winograd.transform_weight(w, m)
-        grads = winograd.conv2d_backward(grad_y, forward(x, w, b)[1], u, m, r, x.shape, padding)
+        grads = ops.conv2d_backward(grad_y, forward(x, w, b)[1], u, m, x.shape, padding)
         return *grads, linear.bias_backward(grad_y)
 
     height, width = 2 * m + r - 1 - 2 * padding, m + r - 1 - 2 * padding

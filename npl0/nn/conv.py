@@ -7,7 +7,8 @@ import numpy as np
 
 from npl0.config import suggest
 from npl0.nn.layers import Affine, Pass, Shape
-from npl0.ops import conv, winograd
+from npl0.ops import conv, winograd, winograd3x3
+from npl0.ops.kernel import Allocator, fresh
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)
@@ -46,6 +47,7 @@ class Conv2d(Affine):
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias)
         self.stride, self.padding, self.algorithm = stride, padding, algorithm
         self.tile = 0
+        self._winograd = winograd3x3 if kernel_size == 3 else winograd
 
     def output_shape(self, shape: Shape) -> Shape:
         out_channels, in_channels, kernel_size, _ = self.weight.value.shape
@@ -82,36 +84,25 @@ class Conv2d(Affine):
         _, *sides = self.output_shape(shape)
         return self.weight.size * sides[0] * sides[1]
 
-    def prepare(self) -> Any:
-        return winograd.transform_weight(self.weight.value, self.tile) if self.tile else None
+    def prepare(self, new: Allocator = fresh) -> Any:
+        return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
         weight, bias = self.weight.value, self.bias_value
         if self.tile:
-            kernel_size = weight.shape[2]
-            u = run.prepared
-            y, v = winograd.conv2d_forward(x, u, bias, self.tile, kernel_size, self.padding, run.new)
-            return y, (v, x.shape)
-        y, cols = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, run.new)
-        return y, (cols, x.shape)
+            y, kept = self._winograd.conv2d_forward(x, run.prepared, bias, self.tile, self.padding, run.new)
+        else:
+            y, kept = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, run.new)
+        return y, (kept, x.shape)
 
     def backward(self, grad_y, cache, run, need_grad_x=True):
-        columns, x_shape = cache
-        weight = self.weight.value
+        kept, x_shape = cache
         if self.tile:
-            grad_x, grad_w = winograd.conv2d_backward(
-                grad_y,
-                columns,
-                run.prepared,
-                self.tile,
-                weight.shape[2],
-                x_shape,
-                self.padding,
-                need_grad_x,
-                run.new,
+            grad_x, grad_w = self._winograd.conv2d_backward(
+                grad_y, kept, run.prepared, self.tile, x_shape, self.padding, need_grad_x, run.new
             )
         else:
             grad_x, grad_w = conv.conv2d_backward(
-                grad_y, columns, weight, x_shape, self.stride, self.padding, need_grad_x, run.new
+                grad_y, kept, self.weight.value, x_shape, self.stride, self.padding, need_grad_x, run.new
             )
         return grad_x, self.gradients(grad_y, grad_w)

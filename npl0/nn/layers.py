@@ -71,7 +71,7 @@ class Layer:
         """Return the multiply-adds of one example of input shape `shape`."""
         return 0
 
-    def prepare(self) -> Any:
+    def prepare(self, new: Allocator = fresh) -> Any:
         """Compute what all shards of one step share."""
         return None
 

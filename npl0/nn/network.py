@@ -9,7 +9,7 @@ import numpy as np
 
 from npl0 import rng
 from npl0.nn.layers import Layer, Pass, Shape, Standardise
-from npl0.nn.scratch import Scratch
+from npl0.nn.scratch import Scratch, new_scratch
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.parallel import BLOCK, Workers
 from npl0.parameter import Parameter
@@ -154,9 +154,10 @@ class Network:
             for i in range(len(self.layers))
         ]
 
-    def _grow_scratch(self, shards: int) -> None:
-        while len(self._scratch) < shards:
-            self._scratch.append([Scratch() for _ in self.layers])
+    def _prepare(self, shards: int, workers: Workers) -> list[Any]:
+        """Have memory for so many shards, and compute what all of them share, layer by layer."""
+        self._scratch += [new_scratch(len(self.layers)) for _ in range(shards - len(self._scratch))]
+        return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
         """Run one shard `(features..., N)` through all layers; return the output and the caches."""
@@ -206,8 +207,7 @@ class Network:
         self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
     ) -> tuple[float, int]:
         shards = self._shards(n := len(images))
-        self._grow_scratch(len(shards))
-        prepared = [layer.prepare() for layer in self.layers]
+        prepared = self._prepare(len(shards), workers)
 
         def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
             part = shards[shard]
@@ -246,8 +246,7 @@ class Network:
 
     def _predict(self, images: np.ndarray, workers: Workers) -> np.ndarray:
         shards = self._shards(len(images))
-        self._grow_scratch(workers.threads)
-        prepared = [layer.prepare() for layer in self.layers]
+        prepared = self._prepare(workers.threads, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
 
         def run_lane(lane: int) -> None:

@@ -12,7 +12,7 @@ def relu_forward(x: np.ndarray, new: Allocator = fresh) -> np.ndarray:
 
 def relu_backward(grad_y: np.ndarray, y: np.ndarray, new: Allocator = fresh) -> np.ndarray:
     """Compute `grad_x = grad_y` where y > 0, else 0 (the derivative at the kink is taken as 0)."""
-    return np.multiply(grad_y, y > 0, out=new("grad_x", y.shape, y.dtype))
+    return np.multiply(grad_y, y > 0, out=new.gradient(y.shape, y.dtype))
 
 
 def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
@@ -33,4 +33,4 @@ def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = 
 
 def dropout_backward(grad_y: np.ndarray, factor: np.ndarray, new: Allocator = fresh) -> np.ndarray:
     """Compute `grad_x = grad_y * keep / (1 - rate)`."""
-    return np.multiply(grad_y, factor, out=new("grad_x", grad_y.shape, grad_y.dtype))
+    return np.multiply(grad_y, factor, out=new.gradient(grad_y.shape, grad_y.dtype))

@@ -82,20 +82,28 @@ def col2im_reference(
     return padded[:, padding : padding + height, padding : padding + width]
 
 
-def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1, padding: int = 0, new: Allocator = fresh) -> np.ndarray:
+def columns_shape(shape: tuple[int, ...], kh: int, kw: int, stride: int = 1, padding: int = 0) -> tuple[int, int]:
+    """Return the shape of `im2col` of an x of this shape."""
+    channels, height, width, n = shape
+    positions = out_size(height, kh, stride, padding) * out_size(width, kw, stride, padding)
+    return channels * kh * kw, positions * n
+
+
+def im2col(
+    x: np.ndarray, kh: int, kw: int, stride: int = 1, padding: int = 0, out: np.ndarray | None = None
+) -> np.ndarray:
     """Lay every window of x out as a column.
 
     Parameters
     ----------
     x : (C, H, W, N), C-contiguous; kh, kw : the window; stride, padding : in pixels, alike for both axes.
+    out : where to write it, of shape `columns_shape`; None: a new array.
 
     Returns
     -------
     cols : (C kh kw, out_h out_w N).
     """
-    channels, height, width, n = x.shape
-    positions = out_size(height, kh, stride, padding) * out_size(width, kw, stride, padding)
-    cols = new("cols", (channels * kh * kw, positions * n), x.dtype)
+    cols = np.empty(columns_shape(x.shape, kh, kw, stride, padding), x.dtype) if out is None else out
     im2col_kernel(x, kh, kw, stride, padding, cols)
     return cols
 
@@ -107,10 +115,10 @@ def col2im(
     kw: int,
     stride: int = 1,
     padding: int = 0,
-    new: Allocator = fresh,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Sum the columns back to where `im2col` took them from; `shape` is the shape of that x."""
-    x = new("image", shape, cols.dtype)
+    """Sum the columns back to where `im2col` took them from; `shape` is the shape of that x, and of `out`."""
+    x = np.empty(shape, cols.dtype) if out is None else out
     col2im_kernel(cols, kh, kw, stride, padding, x)
     return x
 
@@ -131,7 +139,8 @@ def conv2d_forward(
     """
     out_channels, _, kh, kw = w.shape
     _, height, width, n = x.shape
-    cols = im2col(x, kh, kw, stride, padding, new)
+    cols = new("cols", columns_shape(x.shape, kh, kw, stride, padding), x.dtype)
+    im2col(x, kh, kw, stride, padding, cols)
     y = np.matmul(w.reshape(out_channels, -1), cols, out=new("y", (out_channels, cols.shape[1]), x.dtype))
     if b is not None:
         y += b[:, None]
@@ -166,6 +175,7 @@ def conv2d_backward(
     grad_x = None
     if need_grad_x:
         flat_w = w.reshape(out_channels, -1)
-        grad_cols = np.matmul(flat_w.T, grad_rows, out=new("grad_cols", cols.shape, cols.dtype))
-        grad_x = col2im(grad_cols, x_shape, kh, kw, stride, padding, new)
+        grad_cols = np.matmul(flat_w.T, grad_rows, out=new.passing("grad_cols", cols.shape, cols.dtype))
+        grad_x = new.gradient(x_shape, cols.dtype)
+        col2im(grad_cols, x_shape, kh, kw, stride, padding, grad_x)
     return grad_x, grad_w.reshape(w.shape)

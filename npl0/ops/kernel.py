@@ -1,13 +1,7 @@
 """What every kernel and every operation shares: the compiler settings and the source of scratch arrays."""
 
-from collections.abc import Callable
-
 import numba
 import numpy as np
-
-# An allocator hands out an uninitialised array: `new(name, shape, dtype)`. The name tells the arrays of one
-# operation apart, so that an allocator may hand out the same memory again at the next step.
-Allocator = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
 # After a change here, delete Numba's cache (__pycache__): it notices changes in the file of a kernel only.
 # NaN and infinity keep their meaning (a diverging run must be seen to diverge); sums may be reordered, which LLVM
@@ -18,6 +12,24 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 kernel = numba.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
 
 
-def fresh(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return a new uninitialised array; the allocator for those who do not care about page faults."""
-    return np.empty(shape, dtype)
+class Allocator:
+    """Hands out uninitialised arrays, by how long their content is needed; this one always makes new arrays.
+
+    The name tells the arrays of one operation apart, so that an allocator may hand out the same memory again.
+    """
+
+    def __call__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array that lasts until the same operation asks for the name again, at the next step."""
+        return np.empty(shape, dtype)
+
+    def passing(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array that is not needed any more when the operation returns."""
+        return self(name, shape, dtype)
+
+    def gradient(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array for the gradient of the input, needed until the operation before has read it."""
+        return self("grad_x", shape, dtype)
+
+
+# For those who do not care about page faults.
+fresh = Allocator()

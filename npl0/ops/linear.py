@@ -33,7 +33,7 @@ def linear_backward(
     grad_w : (out_features, in_features), `grad_y xᵀ`.
     """
     grad_w = np.matmul(grad_y, x.T, out=new("grad_w", w.shape, w.dtype))
-    grad_x = np.matmul(w.T, grad_y, out=new("grad_x", x.shape, x.dtype)) if need_grad_x else None
+    grad_x = np.matmul(w.T, grad_y, out=new.gradient(x.shape, x.dtype)) if need_grad_x else None
     return grad_x, grad_w
 
 

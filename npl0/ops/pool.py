@@ -137,7 +137,7 @@ def maxpool_backward(
     new: Allocator = fresh,
 ) -> np.ndarray:
     """Send `grad_y` to the winners: `grad_x[cell] = sum of grad_y over the windows that the cell won`."""
-    grad_x = new("grad_x", x_shape, grad_y.dtype)
+    grad_x = new.gradient(x_shape, grad_y.dtype)
     maxpool_backward_kernel(grad_y, winner, size, stride, grad_x)
     return grad_x
 

@@ -27,12 +27,13 @@ F(4x4, 5x5), the one for LeNet-5's second convolution, takes 64 multiplications 
 8 points; float32 then agrees with im2col to about 4e-6.
 """
 
+import math
 from fractions import Fraction
 from functools import cache
 
 import numpy as np
 
-from npl0.ops.conv import col2im, im2col
+from npl0.ops.conv import col2im, columns_shape, im2col
 from npl0.ops.kernel import Allocator, fresh
 
 # Small integers and their inverses, in pairs of opposite sign: the usual choice for a small rounding error.
@@ -89,7 +90,7 @@ def tile_matrices(m: int, r: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarr
     return tuple(np.kron(matrix, matrix).astype(dtype) for matrix in matrices(m, r))
 
 
-def transform_weight(w: np.ndarray, m: int) -> np.ndarray:
+def transform_weight(w: np.ndarray, m: int, new: Allocator = fresh) -> np.ndarray:
     """Compute `U[e, k, c] = ((G ⊗ G) vec(w[k, c]))[e]`, the same for every example.
 
     Parameters
@@ -102,17 +103,28 @@ def transform_weight(w: np.ndarray, m: int) -> np.ndarray:
     """
     out_channels, in_channels, r, _ = w.shape
     g = tile_matrices(m, r, w.dtype)[1]
-    return (g @ w.reshape(-1, r * r).T).reshape(-1, out_channels, in_channels)
+    u = new("u", (len(g), out_channels, in_channels), w.dtype)
+    np.matmul(g, w.reshape(-1, r * r).T, out=u.reshape(len(g), -1))
+    return u
+
+
+def transform_weight_backward(grad_u: np.ndarray, m: int, new: Allocator = fresh) -> np.ndarray:
+    """Compute `vec(grad_w[k, c]) = (G ⊗ G)ᵀ grad_u[:, k, c]`, from (n², K, C) to (K, C, r, r)."""
+    n2, out_channels, in_channels = grad_u.shape
+    r = kernel_size(n2, m)
+    g = tile_matrices(m, r, grad_u.dtype)[1]
+    grad_w = new("grad_w", (out_channels, in_channels, r, r), grad_u.dtype)
+    np.matmul(grad_u.reshape(n2, -1).T, g, out=grad_w.reshape(-1, r * r))
+    return grad_w
+
+
+def kernel_size(n2: int, m: int) -> int:
+    """Return r of the F(m x m, r x r) that has n² points."""
+    return math.isqrt(n2) + 1 - m
 
 
 def conv2d_forward(
-    x: np.ndarray,
-    u: np.ndarray,
-    b: np.ndarray | None,
-    m: int,
-    r: int,
-    padding: int = 0,
-    new: Allocator = fresh,
+    x: np.ndarray, u: np.ndarray, b: np.ndarray | None, m: int, padding: int = 0, new: Allocator = fresh
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the convolution of `npl0.ops.conv`, stride 1, by F(m x m, r x r).
 
@@ -132,22 +144,25 @@ def conv2d_forward(
         If an output side is not a multiple of m.
     """
     channels, height, width, examples = x.shape
+    n2, out_channels = u.shape[:2]
+    r = kernel_size(n2, m)
+    n = m + r - 1
     out_h, out_w = height + 2 * padding - r + 1, width + 2 * padding - r + 1
     if out_h % m or out_w % m:
         raise ValueError(f"F({m}, {r}) needs output sides that are multiples of {m}, not {out_h} x {out_w}")
     a_t, _, b_t = tile_matrices(m, r, x.dtype)
-    n2, out_channels = u.shape[:2]
-    tiles = im2col(x, m + r - 1, m + r - 1, m, padding, new).reshape(channels, n2, -1)
+    tiles = new.passing("tiles", columns_shape(x.shape, n, n, m, padding), x.dtype)
+    im2col(x, n, n, m, padding, tiles)
+    tiles = tiles.reshape(channels, n2, -1)
     columns = tiles.shape[2]
     v = np.matmul(b_t, tiles, out=new("v", tiles.shape, x.dtype))
-    products = new("products", (out_channels, n2, columns), x.dtype)
+    products = new.passing("products", (out_channels, n2, columns), x.dtype)
     np.matmul(u, v.transpose(1, 0, 2), out=products.transpose(1, 0, 2))
-    outputs = np.matmul(a_t, products, out=new("outputs", (out_channels, m * m, columns), x.dtype))
+    outputs = np.matmul(a_t, products, out=new.passing("outputs", (out_channels, m * m, columns), x.dtype))
     if b is not None:
         outputs += b[:, None, None]
-    shape = (out_channels, out_h, out_w, examples)
-    y = col2im(outputs.reshape(-1, columns), shape, m, m, m, 0, lambda name, *rest: new("y", *rest))
-    return y, v
+    y = new("y", (out_channels, out_h, out_w, examples), x.dtype)
+    return col2im(outputs.reshape(-1, columns), y.shape, m, m, m, 0, y), v
 
 
 def conv2d_backward(
@@ -155,7 +170,6 @@ def conv2d_backward(
     v: np.ndarray,
     u: np.ndarray,
     m: int,
-    r: int,
     x_shape: tuple[int, ...],
     padding: int = 0,
     need_grad_x: bool = True,
@@ -168,22 +182,25 @@ def conv2d_backward(
     grad_x : (C, H, W, N), `col2im((Bᵀ ⊗ Bᵀ)ᵀ dV)` with `dV[:, e] = U[e]ᵀ dM[e]`, or None unless `need_grad_x`.
     grad_w : (K, C, r, r), `(G ⊗ G)ᵀ dU` with `dU[e] = dM[e] V[:, e]ᵀ`; `dM = (Aᵀ ⊗ Aᵀ)ᵀ im2col(grad_y)`.
     """
-    a_t, g, b_t = tile_matrices(m, r, grad_y.dtype)
-    out_channels, n = grad_y.shape[0], m + r - 1
-    channels, n2, columns = v.shape
-    grad_outputs = im2col(grad_y, m, m, m, 0, lambda name, *rest: new("outputs", *rest))
+    _, n2, columns = v.shape
+    r = kernel_size(n2, m)
+    n = m + r - 1
+    a_t, _, b_t = tile_matrices(m, r, grad_y.dtype)
+    out_channels = len(grad_y)
+    grad_outputs = new.passing("outputs", (out_channels * m * m, columns), v.dtype)
+    im2col(grad_y, m, m, m, 0, grad_outputs)
     grad_products = np.matmul(
         a_t.T,
         grad_outputs.reshape(out_channels, m * m, columns),
-        out=new("products", (out_channels, n2, columns), v.dtype),
+        out=new.passing("products", (out_channels, n2, columns), v.dtype),
     )
     by_point = grad_products.transpose(1, 0, 2)
-    grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new("grad_u", u.shape, u.dtype))
-    grad_w = (g.T @ grad_u.reshape(n2, -1)).T.reshape(out_channels, channels, r, r)
+    grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new.passing("grad_u", u.shape, u.dtype))
+    grad_w = transform_weight_backward(grad_u, m, new)
     if not need_grad_x:
         return None, grad_w
-    grad_v = new("grad_v", v.shape, v.dtype)
+    grad_v = new.passing("grad_v", v.shape, v.dtype)
     np.matmul(u.transpose(0, 2, 1), by_point, out=grad_v.transpose(1, 0, 2))
-    grad_tiles = np.matmul(b_t.T, grad_v, out=new("cols", v.shape, v.dtype))
-    grad_x = col2im(grad_tiles.reshape(-1, columns), x_shape, n, n, m, padding, new)
-    return grad_x, grad_w
+    grad_tiles = np.matmul(b_t.T, grad_v, out=new.passing("tiles", v.shape, v.dtype))
+    grad_x = new.gradient(x_shape, v.dtype)
+    return col2im(grad_tiles.reshape(-1, columns), x_shape, n, n, m, padding, grad_x), grad_w

@@ -10,7 +10,7 @@ from npl0.data import DataError, load_dataset
 from npl0.data.cifar10 import RECORD, parse_batch
 
 
-@settings(deadline=None, max_examples=30)  # a busy machine is no failure
+@settings(max_examples=30)  # a busy machine is no failure
 @given(st.data())
 def test_records_round_trip(data):
     labels = data.draw(arrays(np.uint8, st.integers(1, 4), elements=st.integers(0, 9)))
@@ -22,7 +22,7 @@ def test_records_round_trip(data):
     np.testing.assert_array_equal(read, labels)
 
 
-@settings(deadline=None, max_examples=50)  # a busy machine is no failure
+@settings(max_examples=50)  # a busy machine is no failure
 @given(first=st.binary(max_size=40), length=st.integers(0, 3 * RECORD))
 def test_no_bytes_give_another_exception(first, length):
     stream = first[:length].ljust(length, b"\3")

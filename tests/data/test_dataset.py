@@ -86,7 +86,7 @@ def test_fingerprint_notices_the_shape():
     assert reshaped((2, 3, 4)) != reshaped((2, 4, 3)) == Dataset(**arguments()).fingerprint
 
 
-@settings(deadline=None)  # a busy machine is no failure
+# a busy machine is no failure
 @given(arrays(np.uint8, array_shapes(min_dims=4, max_dims=4, max_side=5)))
 def test_statistics_equal_float64(images):
     scaled = images.astype(np.float64) / 255
@@ -110,7 +110,7 @@ def numbered(n: int = 200) -> Dataset:
     return Dataset("numbered", images, labels, images, labels, tuple("abcdefg"), (0.4,), (0.2,), False)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+# a busy machine is no failure
 @given(n=st.integers(0, 199), seed=st.integers(0, 2**32))
 def test_split_is_disjoint_complete_ordered_and_repeatable(n, seed):
     dataset = numbered()

@@ -28,7 +28,7 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-@settings(deadline=None)  # a busy machine is no failure
+# a busy machine is no failure
 @given(st.data())
 def test_round_trip(tmp_path_factory, data):
     array = data.draw(arrays(np.uint8, array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)))
@@ -78,7 +78,7 @@ def test_damaged_files_are_refused(stream, message, tmp_path):
         read_idx(tmp_path / "file", 3)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+# a busy machine is no failure
 @given(st.binary(max_size=60))
 def test_no_bytes_give_another_exception(stream):
     try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npl0.ops import activation, linear, norm
-from npl0.ops.kernel import fresh
+from npl0.ops.kernel import Allocator
 from npl0.ops.loss import softmax_cross_entropy
 
 
@@ -47,10 +47,12 @@ def test_the_biass_gradient_is_the_sum_over_all_axes_but_the_first(dtype):
 def test_operations_write_into_the_allocator_they_are_given(generator):
     handed_out = {}
 
-    def new(name, shape, dtype):
-        handed_out[name] = fresh(name, shape, dtype)
-        return handed_out[name]
+    class Recording(Allocator):
+        def __call__(self, name, shape, dtype):
+            handed_out[name] = super().__call__(name, shape, dtype)
+            return handed_out[name]
 
+    new = Recording()
     x, w, b = generator.standard_normal((2, 3)), generator.standard_normal((4, 2)), np.zeros(4)
     y = linear.linear_forward(x, w, b, new)
     grads = linear.linear_backward(y, x, w, new=new)
@@ -101,6 +103,25 @@ def test_batch_norm_leaves_mean_shift_and_deviation_scale(generator, dirty, dtyp
     np.testing.assert_allclose(mean, rows.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(var, rows.var(axis=1, ddof=1), rtol=1e-4)
     assert y.dtype == dtype
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (4, 3), (2, 2500)])
+def test_batch_norm_kernels_equal_their_references_and_their_source(generator, dirty, dtype, shape):
+    x, grad_y = (generator.standard_normal((2, *shape)) * 3 + 2).astype(dtype)
+    scale, shift = generator.standard_normal((2, shape[0])).astype(dtype)
+    expected = norm.batchnorm_reference(x, scale, shift)
+    _, mean, _, inverse_std = expected
+    expected_back = norm.batchnorm_backward_reference(grad_y, x, mean, inverse_std, scale)
+    for forward, backward in (
+        (norm.batchnorm_kernel, norm.batchnorm_backward_kernel),
+        (norm.batchnorm_kernel.py_func, norm.batchnorm_backward_kernel.py_func),
+    ):
+        outputs = [dirty("", array.shape, dtype) for array in expected]
+        forward(x, scale, shift, norm.EPSILON, *outputs)
+        gradients = [dirty("", array.shape, dtype) for array in expected_back]
+        backward(grad_y, x, mean, inverse_std, scale, *gradients)
+        for found, right in zip((*outputs, *gradients), (*expected, *expected_back), strict=True):
+            np.testing.assert_allclose(found, right, rtol=2e-4, atol=2e-4 * np.abs(right).max())
 
 
 def test_batch_norm_at_inference_uses_the_running_statistics(generator, dtype):

@@ -1,17 +1,32 @@
-"""Winograd's convolution against im2col's, and the identity its matrices must satisfy."""
+"""Winograd's convolutions against im2col's, and the identities their matrices and transforms must satisfy."""
 
 import numpy as np
 import pytest
 
-from npl0.ops import conv, winograd
+from npl0.ops import conv, winograd, winograd3x3
 
 PAIRS = [(m, r) for m in range(1, 8) for r in range(2, 8) if m + r <= 9]
 
 # m, r, padding, channels, filters, batch and tiles along both axes.
-CASES = [(4, 5, 0, 3, 2, 2, (2, 2)), (4, 3, 1, 2, 3, 1, (1, 2)), (2, 3, 0, 1, 2, 3, (3, 1)), (2, 5, 2, 2, 1, 2, (2, 3))]
+GENERAL = [
+    (4, 5, 0, 3, 2, 2, (2, 2)),
+    (4, 3, 1, 2, 3, 1, (1, 2)),
+    (2, 3, 0, 1, 2, 3, (3, 1)),
+    (2, 5, 2, 2, 1, 2, (2, 3)),
+]
+# The last two are cut into several blocks of tiles.
+SEPARABLE = [
+    (4, 3, 1, 2, 3, 1, (1, 2)),
+    (4, 3, 0, 3, 2, 5, (2, 1)),
+    (2, 3, 1, 3, 4, 3, (1, 1)),
+    (2, 3, 0, 1, 2, 3, (3, 1)),
+    (4, 3, 1, 2, 3, 70, (3, 3)),
+    (2, 3, 1, 2, 3, 64, (5, 2)),
+]
+CASES = [*((winograd, case) for case in GENERAL), *((winograd3x3, case) for case in SEPARABLE)]
 
 
-def both_ways(generator, dirty, case, dtype):
+def both_ways(generator, dirty, ops, case, dtype):
     """Return (y, grad_x, grad_w) by im2col in float64, and by Winograd in dtype."""
     m, r, padding, channels, filters, n, tiles = case
     x = generator.standard_normal((channels, *(m * t + r - 1 - 2 * padding for t in tiles), n))
@@ -21,11 +36,11 @@ def both_ways(generator, dirty, case, dtype):
     expected = y, *conv.conv2d_backward(grad_y, cols, w, x.shape, 1, padding)
     x, w, b, grad_y = (array.astype(dtype) for array in (x, w, b, grad_y))
     u = winograd.transform_weight(w, m)
-    y, v = winograd.conv2d_forward(x, u, b, m, r, padding, dirty)
+    y, kept = ops.conv2d_forward(x, u, b, m, padding, dirty)
     return (
         expected,
-        (y, *winograd.conv2d_backward(grad_y, v, u, m, r, x.shape, padding, new=dirty)),
-        (grad_y, v, u, x.shape),
+        (y, *ops.conv2d_backward(grad_y, kept, u, m, x.shape, padding, new=dirty)),
+        (grad_y, kept, u, x.shape),
     )
 
 
@@ -38,28 +53,30 @@ def test_matrices_compute_the_correlation(generator, m, r):
     np.testing.assert_allclose(a_t @ ((g @ w) * (b_t @ x)), np.correlate(x, w, "valid"), atol=1e-11)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("ops", "case"), CASES)
 @pytest.mark.parametrize(("kind", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])
-def test_forward_and_backward_equal_those_of_im2col(generator, dirty, case, kind, tolerance):
-    expected, found, _ = both_ways(generator, dirty, case, kind)
+def test_forward_and_backward_equal_those_of_im2col(generator, dirty, ops, case, kind, tolerance):
+    expected, found, _ = both_ways(generator, dirty, ops, case, kind)
     for right, mine in zip(expected, found, strict=True):
         assert mine.dtype == kind
         assert mine.shape == right.shape
         assert np.abs(mine - right).max() <= tolerance * np.abs(right).max()
 
 
-def test_the_weights_gradient_does_not_depend_on_whether_grad_x_is_wanted(generator, dirty):
-    m, r, padding = CASES[1][:3]
-    _, found, (grad_y, v, u, x_shape) = both_ways(generator, dirty, CASES[1], np.float64)
-    none, grad_w = winograd.conv2d_backward(grad_y, v, u, m, r, x_shape, padding, need_grad_x=False)
+@pytest.mark.parametrize("ops", [winograd, winograd3x3])
+def test_the_weights_gradient_does_not_depend_on_whether_grad_x_is_wanted(generator, dirty, ops):
+    m, _, padding = GENERAL[1][:3]
+    _, found, (grad_y, kept, u, x_shape) = both_ways(generator, dirty, ops, GENERAL[1], np.float64)
+    none, grad_w = ops.conv2d_backward(grad_y, kept, u, m, x_shape, padding, need_grad_x=False)
     assert none is None
     np.testing.assert_array_equal(grad_w, found[2])
 
 
-def test_no_bias_is_a_bias_of_zero(generator):
+@pytest.mark.parametrize("ops", [winograd, winograd3x3])
+def test_no_bias_is_a_bias_of_zero(generator, ops):
     x, w = generator.standard_normal((2, 6, 6, 3)), generator.standard_normal((4, 2, 3, 3))
     u = winograd.transform_weight(w, 4)
-    y, zero = (winograd.conv2d_forward(x, u, b, 4, 3)[0] for b in (None, np.zeros(4)))
+    y, zero = (ops.conv2d_forward(x, u, b, 4)[0] for b in (None, np.zeros(4)))
     np.testing.assert_array_equal(y, zero)
     assert y.any()
 
@@ -85,7 +102,48 @@ def test_too_large_a_tile_is_refused():
         winograd.matrices(5, 5)
 
 
-def test_sides_that_are_no_multiples_of_the_tile_are_refused(generator):
+@pytest.mark.parametrize("ops", [winograd, winograd3x3])
+def test_sides_that_are_no_multiples_of_the_tile_are_refused(generator, ops):
     u = winograd.transform_weight(generator.standard_normal((1, 1, 3, 3)), 4)
     with pytest.raises(ValueError, match=r"F\(4, 3\) needs output sides that are multiples of 4, not 5 x 4"):
-        winograd.conv2d_forward(np.zeros((1, 7, 6, 2)), u, np.zeros(1), 4, 3)
+        ops.conv2d_forward(np.zeros((1, 7, 6, 2)), u, np.zeros(1), 4)
+
+
+# The function, the matrix it applies (of a_t, g, b_t), and whether transposed.
+ONE_DIMENSION = [
+    (winograd3x3.input_1d, 2, False),
+    (winograd3x3.input_transposed_1d, 2, True),
+    (winograd3x3.output_1d, 0, False),
+    (winograd3x3.output_transposed_1d, 0, True),
+]
+
+
+@pytest.mark.parametrize("m", [4, 2])
+@pytest.mark.parametrize(("function", "which", "transposed"), ONE_DIMENSION)
+def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, m, function, which, transposed):
+    matrix = winograd.matrices(m, 3)[which]
+    matrix = matrix.T if transposed else matrix
+    source = generator.standard_normal((matrix.shape[1], 9)).astype(dtype)
+    for call in (function, function.py_func):
+        target = np.full((matrix.shape[0], 9), np.nan, dtype)
+        call(source, target)
+        np.testing.assert_allclose(target, matrix @ source, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("m", "window"), [(4, 6), (4, 4), (2, 4), (2, 2)])
+def test_transform_kernels_equal_their_source_and_are_transposes(generator, dirty, dtype, m, window):
+    padding = (window - m) // 2
+    x = generator.standard_normal((2, 3 * m, 2 * m, 3)).astype(dtype)
+    shape = ((m + 2) ** 2, 2, 2, 2 * 3)
+    v, interpreted = dirty("v", shape, dtype), dirty("v", shape, dtype)
+    winograd3x3.to_points_kernel(x, window, 1, padding, v)
+    winograd3x3.to_points_kernel.py_func(x, window, 1, padding, interpreted)
+    np.testing.assert_allclose(interpreted, v, rtol=1e-4, atol=1e-4)
+    points = generator.standard_normal(shape).astype(dtype)
+    back, interpreted = np.zeros((2, *x.shape), dtype)
+    winograd3x3.from_points_kernel(points, window, 1, padding, back)
+    winograd3x3.from_points_kernel.py_func(points, window, 1, padding, interpreted)
+    np.testing.assert_allclose(interpreted, back, rtol=1e-4, atol=1e-4)
+    # <T x, p> = <x, Tᵀ p>, where the windows do not overlap and Tᵀ p is written, not added, too.
+    assert np.vdot(v, points) == pytest.approx(np.vdot(x, back), rel=1e-3, abs=1e-2)
+    assert back.any()

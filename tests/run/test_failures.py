@@ -181,6 +181,16 @@ def test_a_layer_that_dies_is_named(command, runs):
     assert "fc2 died" not in err
 
 
+def test_a_layer_that_collapses_is_named_while_it_does(command, runs):
+    flags = ("--epochs", "6", "--gate-learning-rate", "0.2", "--ramp-epochs", "1", "--layer-lambda", "fc2=100")
+    code, out, err = command(*runs.L0, *flags, "--json")
+    # What is warned of is real: the network hardly learns, though the other layers have plenty of weights.
+    assert code == 0 and json.loads(out)["accuracy"]["retrained"] < 0.6
+    assert err.count("is collapsing") == 1
+    told = err.index("warning: layer fc2 is collapsing: ")
+    assert "lower its lambda (--layer-lambda fc2=0.5)" in err and told < err.index("train epoch 4/6")
+
+
 def test_a_layer_that_was_hardly_pruned_is_named(command, runs):
     code, _, err = command("--epochs", "1", "--quiet")
     assert code == 0

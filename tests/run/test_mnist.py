@@ -25,7 +25,9 @@ def run(small_mnist, out, capsys, *flags):
     """Run the command on the small set; return the result that --json prints."""
     arguments = ["--data-dir", str(small_mnist), "--out", str(out), "--quiet", "--json", *flags]
     assert run_module.main(arguments) == 0
-    return json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert "collapsing" not in err
+    return json.loads(out)
 
 
 def test_lenet5_learns_is_pruned_and_recovers(small_mnist, tmp_path, capsys):
@@ -59,3 +61,10 @@ def test_threads_do_not_change_a_bit(small_mnist, tmp_path, capsys, runs, method
         run(small_mnist, tmp_path / threads, capsys, *flags, "--threads", threads)
         outcomes.append(runs.outcome(runs.folder_in(tmp_path / threads)))
     runs.same(*outcomes)
+
+
+@pytest.mark.slow
+def test_the_first_look_warns_of_nothing(tmp_path, capsys):
+    assert run_module.main(["--quick", "--quiet", "--json", "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "warning" not in err and json.loads(out)["compression_ratio"] > 30

@@ -1,0 +1,298 @@
+"""Winograd's F(4x4, 3x3) and F(2x2, 3x3) with separable transforms, a block of tiles at a time.
+
+`npl0.ops.winograd` derives the algorithm for any kernel and transforms tiles by one matrix product. For 3 x 3, the
+kernel of deep networks, the transforms cost as much as the multiplications that they save, so here they are what the
+paper intends: a few additions. With the points 0, 1, -1, 2, -2 and infinity the matrices of F(4, 3) are
+
+         | 4  0 -5  0  1  0 |        | 1  1  1  1  1  0 |         |  1/4    0     0  |
+         | 0 -4 -4  1  1  0 |        | 0  1 -1  2 -2  0 |         | -1/6  -1/6  -1/6 |
+    Bᵀ = | 0  4 -4 -1  1  0 |   Aᵀ = | 0  1  1  4  4  0 |    G =  | -1/6   1/6  -1/6 |
+         | 0 -2 -1  2  1  0 |        | 0  1 -1  8 -8  1 |         |  1/24  1/12   1/6 |
+         | 0  2 -1 -2  1  0 |                                     |  1/24 -1/12   1/6 |
+         | 0  4  0 -5  0  1 |                                     |    0     0     1  |
+
+(Lavin & Gray 2016, section 4.1). The rows of p and -p differ in the sign of their odd terms only, so one even and one
+odd sum serve both; that is all there is to the functions `..._1d`. Two dimensions are two passes, over the rows of a
+tile and over its columns. The five lines of `npl0.ops.winograd` become, for a block of rows of tiles,
+
+    V = Bᵀ x B        (n², C, P)     P = tiles of the block x examples, n = m + 2
+    M[e] = U[e] V[e]  (n², K, P)     U = G w Gᵀ, once a step
+    y = Aᵀ M A        the m x m outputs of every tile
+
+and, since y is linear in x and in U, the backward is
+
+    dM = A dy Aᵀ,   dU[e] = sum over blocks of dM[e] V[e]ᵀ,   dV[e] = U[e]ᵀ dM[e],   dx = B dV Bᵀ,   dw = Gᵀ dU G.
+
+A block is as small as the matrix products allow, so that V and M stay in the cache. The backward computes V again: that
+costs less than to keep it.
+"""
+
+import numpy as np
+
+from npl0.ops.kernel import Allocator, fresh, kernel
+from npl0.ops.winograd import transform_weight_backward
+
+# Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
+BLOCK_COLUMNS = 256
+
+# One dimension: rows to rows. Numbers have the type of the arrays: an integer times a float32 would be a float64.
+
+
+@kernel
+def input_1d(d, t):
+    """Compute `t = Bᵀ d`, (n, lanes) from (n, lanes)."""
+    number = d.dtype.type
+    two, four, five = number(2), number(4), number(5)
+    if len(t) == 6:
+        d0, d1, d2, d3, d4, d5 = d[0], d[1], d[2], d[3], d[4], d[5]
+        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        for q in range(d0.size):
+            t0[q] = four * d0[q] - five * d2[q] + d4[q]
+            even, odd = d4[q] - four * d2[q], d3[q] - four * d1[q]
+            t1[q], t2[q] = even + odd, even - odd
+            even, odd = d4[q] - d2[q], two * (d3[q] - d1[q])
+            t3[q], t4[q] = even + odd, even - odd
+            t5[q] = four * d1[q] - five * d3[q] + d5[q]
+    else:
+        d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
+        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        for q in range(d0.size):
+            t0[q] = d2[q] - d0[q]
+            t1[q], t2[q] = d2[q] + d1[q], d2[q] - d1[q]
+            t3[q] = d3[q] - d1[q]
+
+
+@kernel
+def input_transposed_1d(t, d):
+    """Compute `d = B t`, (n, lanes) from (n, lanes)."""
+    number = d.dtype.type
+    two, four, five = number(2), number(4), number(5)
+    if len(t) == 6:
+        d0, d1, d2, d3, d4, d5 = d[0], d[1], d[2], d[3], d[4], d[5]
+        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        for q in range(d0.size):
+            even_1, odd_1 = t1[q] + t2[q], t1[q] - t2[q]
+            even_2, odd_2 = t3[q] + t4[q], two * (t3[q] - t4[q])
+            d0[q] = four * t0[q]
+            d1[q] = four * (t5[q] - odd_1) - odd_2
+            d2[q] = -five * t0[q] - four * even_1 - even_2
+            d3[q] = odd_1 + odd_2 - five * t5[q]
+            d4[q] = t0[q] + even_1 + even_2
+            d5[q] = t5[q]
+    else:
+        d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
+        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        for q in range(d0.size):
+            d0[q] = -t0[q]
+            d1[q] = t1[q] - t2[q] - t3[q]
+            d2[q] = t0[q] + t1[q] + t2[q]
+            d3[q] = t3[q]
+
+
+@kernel
+def output_1d(t, d):
+    """Compute `d = Aᵀ t`, (m, lanes) from (n, lanes)."""
+    number = d.dtype.type
+    two, four, eight = number(2), number(4), number(8)
+    if len(t) == 6:
+        d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
+        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        for q in range(d0.size):
+            even_1, odd_1 = t1[q] + t2[q], t1[q] - t2[q]
+            even_2, odd_2 = t3[q] + t4[q], t3[q] - t4[q]
+            d0[q] = t0[q] + even_1 + even_2
+            d1[q] = odd_1 + two * odd_2
+            d2[q] = even_1 + four * even_2
+            d3[q] = odd_1 + eight * odd_2 + t5[q]
+    else:
+        d0, d1 = d[0], d[1]
+        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        for q in range(d0.size):
+            d0[q] = t0[q] + t1[q] + t2[q]
+            d1[q] = t1[q] - t2[q] + t3[q]
+
+
+@kernel
+def output_transposed_1d(d, t):
+    """Compute `t = A d`, (n, lanes) from (m, lanes)."""
+    number = d.dtype.type
+    two, four = number(2), number(4)
+    if len(t) == 6:
+        d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
+        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        for q in range(d0.size):
+            t0[q] = d0[q]
+            even, odd = d0[q] + d2[q], d1[q] + d3[q]
+            t1[q], t2[q] = even + odd, even - odd
+            even, odd = d0[q] + four * d2[q], two * (d1[q] + four * d3[q])
+            t3[q], t4[q] = even + odd, even - odd
+            t5[q] = d3[q]
+    else:
+        d0, d1 = d[0], d[1]
+        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        for q in range(d0.size):
+            t0[q], t1[q], t2[q], t3[q] = d0[q], d0[q] + d1[q], d0[q] - d1[q], d1[q]
+
+
+# Two dimensions, on a block of rows of tiles.
+
+
+@kernel
+def to_points_kernel(x, window, first, padding, v):
+    """Transform the tiles of some rows: `V = Bᵀ x B` where window = n, `V = A x Aᵀ` where window = m.
+
+    x (C, H, W, N); v (n², C, rows, lanes), lanes = tiles of a row x examples; `first` is the first row of tiles, and a
+    tile reads `window` x `window` pixels, every m, from -padding on.
+    """
+    channels, height, width, examples = x.shape
+    n2, _, rows, lanes = v.shape
+    n = 6 if n2 == 36 else 4
+    m = n - 2
+    d = np.empty((window, window, lanes), x.dtype)
+    t = np.empty((n, window, lanes), x.dtype)
+    for c in range(channels):
+        for a in range(rows):
+            for i in range(window):
+                h = (first + a) * m + i - padding
+                for j in range(window):
+                    target = d[i, j]
+                    for b in range(lanes // examples):
+                        w = b * m + j - padding
+                        q = b * examples
+                        if 0 <= h < height and 0 <= w < width:
+                            source = x[c, h, w]
+                            for e in range(examples):
+                                target[q + e] = source[e]
+                        else:
+                            for e in range(examples):
+                                target[q + e] = 0
+            if window == n:
+                input_1d(d.reshape(n, window * lanes), t.reshape(n, window * lanes))
+                for i in range(n):
+                    input_1d(t[i], v[i * n : i * n + n, c, a])
+            else:
+                output_transposed_1d(d.reshape(m, window * lanes), t.reshape(n, window * lanes))
+                for i in range(n):
+                    output_transposed_1d(t[i], v[i * n : i * n + n, c, a])
+
+
+@kernel
+def from_points_kernel(v, window, first, padding, x):
+    """Transpose `to_points_kernel`: `x = Aᵀ V A` where window = m; `x += B V Bᵀ`, windows overlapping, for n."""
+    channels, height, width, examples = x.shape
+    n2, _, rows, lanes = v.shape
+    n = 6 if n2 == 36 else 4
+    m = n - 2
+    t = np.empty((n, window, lanes), x.dtype)
+    d = np.empty((window, window, lanes), x.dtype)
+    for c in range(channels):
+        for a in range(rows):
+            if window == n:
+                for i in range(n):
+                    input_transposed_1d(v[i * n : i * n + n, c, a], t[i])
+                input_transposed_1d(t.reshape(n, window * lanes), d.reshape(n, window * lanes))
+            else:
+                for i in range(n):
+                    output_1d(v[i * n : i * n + n, c, a], t[i])
+                output_1d(t.reshape(n, window * lanes), d.reshape(m, window * lanes))
+            for i in range(window):
+                h = (first + a) * m + i - padding
+                for j in range(window):
+                    source = d[i, j]
+                    for b in range(lanes // examples):
+                        w = b * m + j - padding
+                        q = b * examples
+                        if 0 <= h < height and 0 <= w < width:
+                            target = x[c, h, w]
+                            if window == m:
+                                for e in range(examples):
+                                    target[e] = source[q + e]
+                            else:
+                                for e in range(examples):
+                                    target[e] += source[q + e]
+
+
+def _blocks(tile_rows: int, lanes: int) -> list[tuple[int, int]]:
+    """Cut the rows of tiles into blocks of at least `BLOCK_COLUMNS` columns, as (first row, number of rows)."""
+    step = min(tile_rows, -(-BLOCK_COLUMNS // lanes))
+    return [(first, min(step, tile_rows - first)) for first in range(0, tile_rows, step)]
+
+
+def conv2d_forward(
+    x: np.ndarray, u: np.ndarray, b: np.ndarray | None, m: int, padding: int = 0, new: Allocator = fresh
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the convolution of `npl0.ops.conv`, 3 x 3 and stride 1.
+
+    Parameters
+    ----------
+    x : (C, H, W, N), the output sides `H + 2 padding - 2` being multiples of m; m : 4 or 2.
+    u : (n², K, C), `npl0.ops.winograd.transform_weight(w, m)`; b : (K,), or None for 0.
+
+    Returns
+    -------
+    y : (K, out_h, out_w, N).
+    x : what the backward needs.
+
+    Raises
+    ------
+    ValueError
+        If an output side is not a multiple of m.
+    """
+    channels, height, width, examples = x.shape
+    n2, out_channels = u.shape[:2]
+    out_h, out_w = height + 2 * padding - 2, width + 2 * padding - 2
+    if out_h % m or out_w % m:
+        raise ValueError(f"F({m}, 3) needs output sides that are multiples of {m}, not {out_h} x {out_w}")
+    lanes = out_w // m * examples
+    y = new("y", (out_channels, out_h, out_w, examples), x.dtype)
+    for first, rows in _blocks(out_h // m, lanes):
+        v = new.passing("v", (n2, channels, rows, lanes), x.dtype)
+        products = new.passing("products", (n2, out_channels, rows, lanes), x.dtype)
+        to_points_kernel(x, m + 2, first, padding, v)
+        np.matmul(u, v.reshape(n2, channels, -1), out=products.reshape(n2, out_channels, -1))
+        from_points_kernel(products, m, first, 0, y)
+    if b is not None:
+        y += b[:, None, None, None]
+    return y, x
+
+
+def conv2d_backward(
+    grad_y: np.ndarray,
+    x: np.ndarray,
+    u: np.ndarray,
+    m: int,
+    x_shape: tuple[int, ...],
+    padding: int = 0,
+    need_grad_x: bool = True,
+    new: Allocator = fresh,
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Differentiate the forward, block by block; `linear.bias_backward` has b.
+
+    Returns
+    -------
+    grad_x : (C, H, W, N), `B dV Bᵀ` with `dV[e] = U[e]ᵀ dM[e]`, or None unless `need_grad_x`; `dM = A grad_y Aᵀ`.
+    grad_w : (K, C, 3, 3), `Gᵀ dU G` with `dU[e] = dM[e] V[e]ᵀ`.
+    """
+    channels, examples = x.shape[0], x.shape[3]
+    out_channels, out_h, out_w, _ = grad_y.shape
+    n2 = len(u)
+    lanes = out_w // m * examples
+    grad_u = new.passing("grad_u", u.shape, u.dtype)
+    grad_x = new.gradient(x_shape, x.dtype) if need_grad_x else None
+    if grad_x is not None:
+        grad_x[...] = 0
+    for first, rows in _blocks(out_h // m, lanes):
+        v = new.passing("v", (n2, channels, rows, lanes), x.dtype)
+        grad_products = new.passing("products", (n2, out_channels, rows, lanes), x.dtype)
+        to_points_kernel(x, m + 2, first, padding, v)
+        to_points_kernel(grad_y, m, first, 0, grad_products)
+        by_point, columns = grad_products.reshape(n2, out_channels, -1), v.reshape(n2, channels, -1)
+        part = grad_u if first == 0 else new.passing("part of grad_u", u.shape, u.dtype)
+        np.matmul(by_point, columns.transpose(0, 2, 1), out=part)
+        if part is not grad_u:
+            grad_u += part
+        if grad_x is not None:
+            # V is not needed any more, and dV has its shape.
+            np.matmul(u.transpose(0, 2, 1), by_point, out=columns)
+            from_points_kernel(v, m + 2, first, padding, grad_x)
+    return grad_x, transform_weight_backward(grad_u, m, new)

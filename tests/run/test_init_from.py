@@ -1,0 +1,136 @@
+"""Runs that start from a trained network: what they take over, record and refuse."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from npl0 import run as run_module
+from npl0.checkpoint import CheckpointError
+from npl0.config import ConfigError, build_config
+from npl0.model_file import save_model
+from npl0.nn import build_model
+from npl0.presets import INIT_PRESETS
+from npl0.progress import ProgressBar
+from npl0.start import load_start
+from npl0.train import StopTraining
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory, runs):
+    """The folder of a finished dense run."""
+    parent = tmp_path_factory.mktemp("dense")
+    assert run_module.main([*runs.SMALL, "--method", "dense", "--quiet", "--out", str(parent)]) == 0
+    return runs.folder_in(parent)
+
+
+def arrays_of(folder):
+    """Return the arrays of a run's model."""
+    with np.load(folder / "model.npz") as archive:
+        return {name: archive[name] for name in archive.files if name != "header"}
+
+
+# Gates that start at 5 are exactly 1 when they are tested.
+@pytest.mark.parametrize(
+    "flags", [("--method", "magnitude", "--compression", "3"), ("--method", "l0", "--log-alpha-init", "5")]
+)
+def test_without_an_epoch_of_training_the_start_is_what_is_pruned(command, dense, tmp_path, runs, flags):
+    code, out, _ = command(*flags, "--init-from", str(dense), "--epochs", "0", "--retrain-epochs", "0")
+    assert code == 0 and out.startswith("start: test accuracy ") and "\ninitial " in out
+    folder = runs.folder_in(tmp_path / "runs")
+    result, before = (json.loads((path / "result.json").read_text()) for path in (folder, dense))
+    assert result["correct"]["initial"] == result["correct"]["trained"] == before["correct"]["trained"]
+    assert result["accuracy"]["initial"] == before["accuracy"]["trained"]
+    assert result["init_from"]["path"] == str(dense / "model.npz") and len(result["init_from"]["sha256"]) == 64
+    mine, its = arrays_of(folder), arrays_of(dense)
+    kept = {name: mine[name] != 0 for name in its if name.endswith("weight")}
+    assert all((mine[name][mask] == its[name][mask]).all() for name, mask in kept.items())
+    assert sum(mask.sum() for mask in kept.values()) == result["weights_kept"]["pruned"] > 50_000
+
+
+def test_training_goes_on_from_there_and_resumes_to_the_same_bits(command, dense, tmp_path, monkeypatch, runs):
+    flags = (*runs.L0, "--init-from", os.path.relpath(dense), "--quiet")
+    assert command(*flags, out=tmp_path / "whole")[0] == 0
+    whole = runs.folder_in(tmp_path / "whole")
+    assert json.loads((whole / "result.json").read_text())["config"]["init_from"] == str(dense)
+    first_epoch = runs.outcome(whole)[2][0]
+    # From random weights it is 1.4.
+    assert float(first_epoch["loss"]) < 0.7
+
+    def after_step(self, progress, loss):
+        if (progress.epoch, progress.batch) == (1, 4):
+            raise StopTraining
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "after_step", after_step)
+        assert command(*flags, out=tmp_path / "stopped")[0] == 130
+    assert command(*flags, out=tmp_path / "stopped")[0] == 0
+    runs.same(runs.outcome(runs.folder_in(tmp_path / "stopped")), runs.outcome(whole))
+
+
+def test_a_start_that_has_changed_is_told(command, dense, tmp_path, monkeypatch, runs):
+    start = tmp_path / "start.npz"
+    shutil.copyfile(dense / "model.npz", start)
+    flags = (*runs.L0, "--init-from", str(start), "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "after_step", lambda *_: (_ for _ in ()).throw(StopTraining))
+        assert command(*flags, out=tmp_path / "unfinished")[0] == 130
+    assert command(*flags, out=tmp_path / "finished")[0] == 0
+    assert command(*flags, out=tmp_path / "finished")[0] == 0
+    save_model(start, build_model("lenet300"))
+    for out in ("unfinished", "finished"):
+        code, _, err = command(*flags, out=tmp_path / out)
+        assert code == 1 and f"began from another network than {start}; repeat with --force" in err
+        assert command(*flags, "--force", out=tmp_path / out)[0] == 0
+
+
+def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tmp_path, monkeypatch):
+    monkeypatch.setattr("npl0.data.load_dataset", lambda *_: pytest.fail("the data was loaded"))
+    empty, unfinished, damaged = tmp_path / "empty", tmp_path / "unfinished", tmp_path / "damaged.npz"
+    empty.mkdir()
+    unfinished.mkdir()
+    (unfinished / "checkpoint.npz").touch()
+    damaged.write_bytes((dense / "model.npz").read_bytes()[:-100])
+    for source, code, message in [
+        (tmp_path / "nowhere", 1, "it does not exist; name a finished run or its model.npz"),
+        (empty, 1, f"{empty} has no model.npz; name the folder of a finished run"),
+        (unfinished, 1, f"the run {unfinished} is not finished; finish it with: python -m npl0.run --config"),
+        (damaged, 1, "damaged.npz is damaged or not a model of npl0's"),
+        (dense, 2, "it holds a lenet300, and this run trains lenet5; use its --model and --width"),
+    ]:
+        for dry in ((), ("--dry-run",)):
+            model = "lenet5" if source is dense else "lenet300"
+            done = command("--model", model, "--init-from", str(source), *dry)
+            assert done[:2] == (code, "") and f"cannot start from {source}: " in done[2] and message in done[2], source
+    assert not (tmp_path / "runs").exists()
+
+
+def test_buffers_are_taken_over_and_another_width_is_named(tmp_path):
+    path = tmp_path / "model.npz"
+    small, other, wide = (
+        build_model("vgg16", seed=seed, width=width) for seed, width in ((0, 1 / 16), (1, 1 / 16), (0, 0.125))
+    )
+    for name, value in small.state().items():
+        value += 1 if "running" in name else 0
+    save_model(path, small)
+    load_start(str(path), other)
+    for name, value in small.state().items():
+        np.testing.assert_array_equal(other.state()[name], value)
+    with pytest.raises(
+        ConfigError, match=r"conv1\.weight has shape \(8, 3, 3, 3\), the stored one \(4, 3, 3, 3\); use its --model"
+    ):
+        load_start(str(path), wide)
+    with pytest.raises(CheckpointError, match="it does not exist"):
+        load_start(str(tmp_path / "none"), small)
+
+
+@pytest.mark.parametrize(("model", "method"), INIT_PRESETS)
+def test_a_start_brings_a_preset_of_its_own(model, method):
+    preset = INIT_PRESETS[model, method]
+    settings = {"model": model, "method": method}
+    plain, begun = (build_config({**settings, **start}).used() for start in ({}, {"init_from": "/run"}))
+    for section, values in preset.items():
+        assert begun[section] == {**plain[section], **values} != plain[section]
+    assert build_config({**settings, "init_from": "/run", "train": {"epochs": 7}}).train.epochs == 7

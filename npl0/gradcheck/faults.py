@@ -172,7 +172,7 @@ class _StatisticsConstant(BatchNorm):
     def backward(self, grad_y, cache, run, need_grad_x=True):
         # As at inference, where mean and variance do not depend on x.
         _, grads = super().backward(grad_y, cache, run)
-        _, inverse_std = cache[0]
+        *_, inverse_std = cache[0]
         factor = self.scale.value * inverse_std
         return factor.reshape(-1, *[1] * (grad_y.ndim - 1)) * grad_y, grads
 

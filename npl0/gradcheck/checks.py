@@ -9,7 +9,7 @@ from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.norm import BatchNorm
 from npl0.pruning.base import Pruner
-from npl0.pruning.l0 import GATE_SHAPES
+from npl0.pruning.l0 import GATE_SHAPES, L0
 from npl0.pruning.magnitude import Magnitude
 
 
@@ -76,12 +76,14 @@ CHECKS: list[Check] = [
     *(_check(f"gated weight {w}, gates {g}", "op", op.gated_weight_problem, w, g) for w, g in GATES),
     *(_check(name, "layer", _layer, name) for name in LAYERS),
     _check("small network", "network", lambda draw: model.network_problem(draw, model.small_network(), 4)),
+    _check("small vgg", "network", lambda draw: model.network_problem(draw, model.small_vgg(), 4)),
     _check("lenet300", "network", model.model_problem, "lenet300", 30),
     _check("lenet5", "network", model.model_problem, "lenet5", 12),
     _check("dense", "pruner", model.pruner_problem, lambda network, _: Pruner(network)),
     _check("magnitude", "pruner", model.pruner_problem, lambda network, _: Magnitude(network)),
     _check("fixed mask", "pruner", model.pruner_problem, model.fixed_mask),
     *(_check(f"l0, one gate per {shape}", "pruner", model.l0_problem, shape) for shape in GATE_SHAPES),
+    _check("l0 on the small vgg", "pruner", model.l0_problem, "weight", L0, model.small_vgg, 0.3),
     _check("sgd", "optimiser", model.sgd_problem, 0.0, 0.0, False),
     _check("sgd, momentum, decay", "optimiser", model.sgd_problem, 0.9, 0.1, False),
     _check("sgd, nesterov, decay", "optimiser", model.sgd_problem, 0.9, 0.1, True),

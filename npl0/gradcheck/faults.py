@@ -11,6 +11,7 @@ import numpy as np
 from npl0.gradcheck import model_problems as model
 from npl0.gradcheck.checks import CHECKS
 from npl0.gradcheck.problem import Draw, Fault, Problem
+from npl0.nn.norm import BatchNorm
 from npl0.ops import conv, hard_concrete, norm, pool
 from npl0.ops.update import sgd_reference
 from npl0.optim import SGD, Adam
@@ -158,6 +159,24 @@ class _RampForgotten(L0):
         return penalty
 
 
+class _NoiseDrawnAnew(L0):
+    def read_gradients(self) -> float:
+        # The gates of the backward pass are not those of the forward pass.
+        ramp = self._ramp
+        self.write_weights(step=9)
+        self._ramp = ramp
+        return super().read_gradients()
+
+
+class _StatisticsConstant(BatchNorm):
+    def backward(self, grad_y, cache, run, need_grad_x=True):
+        # As at inference, where mean and variance do not depend on x.
+        _, grads = super().backward(grad_y, cache, run)
+        *_, inverse_std = cache[0]
+        factor = self.scale.value * inverse_std
+        return factor.reshape(-1, *[1] * (grad_y.ndim - 1)) * grad_y, grads
+
+
 class _DecayForgotten(SGD):
     def update(self, group, *args) -> None:
         super().update(replace(group, weight_decay=0.0), *args)
@@ -217,6 +236,16 @@ _plant("not a number", "lenet300", _change(0, lambda g: g * math.nan))
 _plant_problem("mask not applied to the gradient", "fixed mask", _forgetful_mask)
 _plant_problem(
     "ramp forgotten", "l0, one gate per filter", lambda draw: model.l0_problem(draw, "filter", _RampForgotten)
+)
+_plant_problem(
+    "noise drawn anew for the way back",
+    "l0 on the small vgg",
+    lambda draw: model.l0_problem(draw, "weight", _NoiseDrawnAnew, model.small_vgg, 0.3),
+)
+_plant_problem(
+    "statistics taken for constants",
+    "small vgg",
+    lambda draw: model.network_problem(draw, model.small_vgg(_StatisticsConstant), 4),
 )
 _plant_problem(
     "decay forgotten", "sgd, nesterov, decay", lambda draw: model.sgd_problem(draw, 0.9, 0.1, True, _DecayForgotten)

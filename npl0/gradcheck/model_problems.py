@@ -16,6 +16,9 @@ from npl0.optim import SGD, Adam, Optimizer, ParameterGroup
 from npl0.parameter import Parameter
 from npl0.pruning import L0, FixedMask, Pruner
 
+# Nothing keeps the inside of a network away from kinks; a short step meets fewer of them, and still leaves 7 digits.
+SHORT_STEP = 3e-6
+
 
 def layer_problem(draw: Draw, layer: Layer, *shape: int) -> Problem:
     """A layer, its input of 6 examples and its parameters, through forward and backward."""
@@ -47,7 +50,7 @@ def network_problem(draw: Draw, network: Network, classes: int, entries: int = 4
         loss()
         return [grad_y * parameter.grad for parameter in parameters]
 
-    return GradientProblem(lambda *_: loss(), gradients, [p.value for p in parameters], entries)
+    return GradientProblem(lambda *_: loss(), gradients, [p.value for p in parameters], entries, SHORT_STEP)
 
 
 def loss_function(draw: Draw, network: Network, classes: int) -> Callable[[], float]:
@@ -69,6 +72,20 @@ def small_network(seed: int = 0) -> Network:
     return Network(layers, (1, 8, 8), "small", seed, np.float64, shard_size=3)
 
 
+def small_vgg(norm: type[BatchNorm] = BatchNorm) -> Network:
+    """VGG-16's kinds of layers in its order, both convolutions and both sizes of tile, in one shard.
+
+    A batch norm of two values knows little but their order, so smaller shards would have next to no gradient.
+    """
+    layers = [
+        *(Standardise((0.4, 0.5), (0.3, 0.2)), Conv2d(2, 3, 3, padding=1, bias=False), norm(3), MaxPool2d(2), ReLU()),
+        *(Conv2d(3, 4, 3, padding=1, algorithm="winograd", bias=False), norm(4), MaxPool2d(2), ReLU()),
+        *(Conv2d(4, 4, 3, padding=1, algorithm="winograd", bias=False), norm(4), ReLU()),
+        *(Flatten(), Linear(16, 5, bias=False), norm(5), ReLU(), Linear(5, 4)),
+    ]
+    return Network(layers, (2, 8, 8), "small vgg", dtype=np.float64, shard_size=5)
+
+
 def model_problem(draw: Draw, name: str, entries: int) -> Problem:
     """A model of the package at its true size, some entries of every array."""
     return network_problem(draw, MODELS[name](dtype=np.float64, shard_size=3), 10, entries)
@@ -80,11 +97,17 @@ def perceptron() -> Network:
     return Network(layers, (1, 2, 4), dtype=np.float64, shard_size=3)
 
 
-def l0_problem(draw: Draw, gate_shape: str, kind: type[L0] = L0) -> Problem:
-    """Loss and penalty by theta, log_alpha and the biases, in the middle of the ramp; the noise is that of step 1."""
-    network = perceptron()
+def l0_problem(
+    draw: Draw,
+    gate_shape: str,
+    kind: type[L0] = L0,
+    build: Callable[[], Network] = perceptron,
+    l0_lambda: float = 3.0,
+) -> Problem:
+    """Loss and penalty by theta, log_alpha and the rest, in the middle of the ramp; the noise is that of step 1."""
+    network = build()
     loss = loss_function(draw, network, 4)
-    pruner = kind(network, 7, l0_lambda=3.0, layer_lambda={"fc2": 0.5}, ramp_steps=3, gate_shape=gate_shape)
+    pruner = kind(network, 7, l0_lambda=l0_lambda, layer_lambda={"fc2": 0.5}, ramp_steps=3, gate_shape=gate_shape)
     for gate in pruner.gates:
         gate.value[...] = 0.7 * draw.normal(*gate.value.shape)
     free = [p for group in pruner.groups(1.0, 0.0) for p in group.parameters]

@@ -1,6 +1,7 @@
 """The convolution layer, which chooses between two algorithms for one function."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -47,7 +48,6 @@ class Conv2d(Affine):
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias)
         self.stride, self.padding, self.algorithm = stride, padding, algorithm
         self.tile = 0
-        self._winograd = winograd3x3 if kernel_size == 3 else winograd
 
     def output_shape(self, shape: Shape) -> Shape:
         out_channels, in_channels, kernel_size, _ = self.weight.value.shape
@@ -83,6 +83,11 @@ class Conv2d(Affine):
     def macs(self, shape: Shape) -> int:
         _, *sides = self.output_shape(shape)
         return self.weight.size * sides[0] * sides[1]
+
+    @property
+    def _winograd(self) -> ModuleType:
+        # Not an attribute: a layer that holds a module can be neither copied nor pickled.
+        return winograd3x3 if self.weight.value.shape[2] == 3 else winograd
 
     def prepare(self, new: Allocator = fresh) -> Any:
         return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None

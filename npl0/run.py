@@ -20,6 +20,8 @@ Settings are taken from, later ones over earlier ones: the defaults, the presets
 --init-from), --quick, --config, flags. --dry-run prints what comes out. Exit codes: 0 done, 1 failed, 2 usage,
 130 interrupted."""
 
+COMPILING = "loading the kernels; the first time on a machine this compiles them, some seconds"
+
 
 def build_parser(prog: str = "python -m npl0.run") -> Parser:
     """Return the parser of the command."""
@@ -80,9 +82,9 @@ def dry_run(config: RunConfig, options: Any, prog: str) -> int:
 def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
     """Put the configuration together from a file and flags; ConfigError if it is not sound."""
     settings = merge(read_toml(config_file) if config_file else {}, flags)
-    for key in ("data_dir", "init_from"):
-        if settings.get(key) and isinstance(settings[key], str):
-            settings[key] = str(Path(settings[key]).resolve())
+    # A set of data is the same wherever it is named from. What a run starts from is known by its content.
+    if settings.get("data_dir") and isinstance(settings["data_dir"], str):
+        settings["data_dir"] = str(Path(settings["data_dir"]).resolve())
     return build_config(settings, quick)
 
 
@@ -98,7 +100,6 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     from npl0.checkpoint import CheckpointError
     from npl0.data import DataError, load_dataset
     from npl0.methods import check_fit
-    from npl0.ops.warm_up import compile_kernels
     from npl0.parallel import Workers, available_threads
     from npl0.pipeline import Run
     from npl0.progress import ProgressBar, interruptible, notice_if_slow
@@ -106,6 +107,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     from npl0.record import RunFolder, RunFolderError
     from npl0.show import result_tables
     from npl0.train import DivergedError, StopTraining
+    from npl0.warm_up import compile_kernels
 
     bar = ProgressBar(options.quiet)
 
@@ -133,10 +135,6 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
             if not options.quiet:
                 print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
         else:
-            with notice_if_slow(
-                "loading the kernels; the first time on a machine this compiles them, some seconds", 1.0, options.quiet
-            ):
-                compile_kernels()
             with (
                 Workers(options.threads or available_threads()) as workers,
                 interruptible(bar),
@@ -145,6 +143,8 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
                 warnings.simplefilter("always", PruningWarning)
                 warnings.showwarning = show_warning
                 bar.run = run = Run(config, dataset, folder, workers, bar, announce, start)
+                with notice_if_slow(COMPILING, 1.0, options.quiet):
+                    compile_kernels(run.network)
                 if options.force:
                     folder.clear()
                 if folder.checkpoint.exists() and not options.quiet:

@@ -28,6 +28,7 @@ FLOORS = {
     "show": 1,
     "pruning": 2,
     "sparse": 2,
+    "warm_up": 2,
     "train": 3,
     "metrics": 3,
     "checkpoint": 3,

@@ -30,7 +30,8 @@ def layer_problem(draw: Draw, layer: Layer, *shape: int) -> Problem:
 
     def forward(x):
         run = Pass(True, prepared=layer.prepare(), generator=lambda: rng.generator(key, "dropout"))
-        return *layer.forward(x, run), run
+        # A copy, which the layer may overwrite.
+        return *layer.forward(x.copy(), run), run
 
     def gradients(grad_y, x, *_):
         _, cache, run = forward(x)

@@ -46,6 +46,8 @@ class Layer:
 
     kind = "layer"
     name = ""
+    # Whether nothing needs x any more when `forward` returns: neither the backward, nor y by being x.
+    is_done_with_x = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -79,7 +81,7 @@ class Layer:
         """Take over what the shards of one step measured, in shard order."""
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        """Return `(y, cache)`."""
+        """Return `(y, cache)`; y may be x, overwritten, so no backward but ReLU's may need the y of its layer."""
         raise NotImplementedError
 
     def backward(
@@ -96,7 +98,11 @@ class Layer:
 
 def he_normal(shape: Shape, fan_in: int, generator: np.random.Generator, dtype: np.dtype) -> np.ndarray:
     """Draw N(0, 2 / fan_in), which keeps the variance through ReLU layers (He et al. 2015, eq. 10)."""
-    return (generator.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(dtype)
+    values, deviation = np.empty(shape, dtype), math.sqrt(2 / fan_in)
+    # Row by row, for the draw is in float64 and would take twice the memory of the weight.
+    for row in values:
+        row[...] = generator.standard_normal(row.shape) * deviation
+    return values
 
 
 class Affine(Layer):
@@ -153,12 +159,12 @@ class Linear(Affine):
 
 
 class ReLU(Layer):
-    """`y = max(x, 0)`."""
+    """`y = max(x, 0)`, written over x: it saves as much memory as the network's largest arrays take."""
 
     kind = "relu"
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        y = activation.relu_forward(x, run.new)
+        y = activation.relu_forward(x, out=x)
         return y, y
 
     def backward(self, grad_y, cache, run, need_grad_x=True):
@@ -201,6 +207,8 @@ class Flatten(Layer):
 
 
 class _Pool(Layer):
+    is_done_with_x = True
+
     def __init__(self, size: int = 2, stride: int | None = None) -> None:
         stride = size if stride is None else stride
         if not 1 <= size <= 16 or stride < 1:

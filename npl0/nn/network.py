@@ -18,13 +18,11 @@ SHARD_SIZE = 64
 
 
 def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """Write the sum of the parts, added first to last, into the total."""
+    """Write the sum of the parts, added first to last, into the total, where the first may be already."""
     total, (first, *others) = task
-    if not others:
+    if not np.may_share_memory(total, first):
         total[...] = first
-        return
-    np.add(first, others[0], out=total)
-    for other in others[1:]:
+    for other in others:
         total += other
 
 
@@ -145,7 +143,8 @@ class Network:
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
         # The border between the field's (N, C, H, W) of any number type and the batch-last floats inside.
-        return np.ascontiguousarray(np.moveaxis(images, 0, -1), dtype=self.dtype)
+        # A copy always, for layers may overwrite what they get.
+        return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
     def _passes(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Pass]:
         scratch = self._scratch[shard]
@@ -156,7 +155,7 @@ class Network:
 
     def _prepare(self, shards: int, workers: Workers) -> list[Any]:
         """Have memory for so many shards, and compute what all of them share, layer by layer."""
-        self._scratch += [new_scratch(len(self.layers)) for _ in range(shards - len(self._scratch))]
+        self._scratch += [new_scratch(self.layers, first=i == 0) for i in range(len(self._scratch), shards)]
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
@@ -265,7 +264,7 @@ class Network:
             prepared = layer.prepare()
             for shard, x in enumerate(xs):
                 run = Pass(True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key))
-                xs[shard], _ = layer.forward(x, run)
+                xs[shard], _ = layer.forward(x.copy(), run)
                 yield layer.name, xs[shard]
 
     def check_images(self, images: np.ndarray) -> None:

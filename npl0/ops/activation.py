@@ -5,9 +5,9 @@ import numpy as np
 from npl0.ops.kernel import Allocator, fresh
 
 
-def relu_forward(x: np.ndarray, new: Allocator = fresh) -> np.ndarray:
-    """Compute `y = max(x, 0)`, any shape; NaN stays NaN."""
-    return np.maximum(x, 0, out=new("y", x.shape, x.dtype))
+def relu_forward(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Compute `y = max(x, 0)`, any shape; NaN stays NaN. `out` may be x itself."""
+    return np.maximum(x, 0, out=out)
 
 
 def relu_backward(grad_y: np.ndarray, y: np.ndarray, new: Allocator = fresh) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 One dimension. The m outputs of a filter with r taps on n = m + r - 1 inputs are, for any n - 1 distinct points p,
 
-    y = Aᵀ [ (G w) * (Bᵀ x) ]                                   (Winograd 1980; Lavin & Gray 2016, eq. 4)
+    y = Aᵀ [ (G w) * (Bᵀ x) ]                                   (Winograd 1980; Lavin & Gray 2016, eq. 6)
 
 Derivation (Toom and Cook, then transposed). The product of a polynomial w of degree r - 1 and a polynomial v of degree
 m - 1 is fixed by its values at n - 1 points and its leading coefficient (the point "infinity"): with the Vandermonde
@@ -12,7 +12,7 @@ Column i of C is the Lagrange polynomial of p_i, `prod_{k != i} (t - p_k) / f_i`
 with f_n = 1. The division by `f_i = prod_{k != i} (p_i - p_k)` is moved to the filter's side, which is transformed less
 often: `Aᵀ = V_mᵀ`, `G = diag(1 / f) V_r`, `Bᵀ = diag(f) Cᵀ`. That makes n multiplications instead of m r.
 
-Two dimensions nest: `y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A`, n² multiplications instead of (m r)². As a flat vector of a tile,
+Two dimensions nest (eq. 8): `y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A`, n² multiplications instead of (m r)². As a flat vector,
 `Bᵀ x B = (Bᵀ ⊗ Bᵀ) vec(x)`, so that with tiles laid out by `im2col(kernel n, stride m)` a convolution is
 
     D = im2col(x)             tiles            (C, n², P)       P = tiles x examples
@@ -109,13 +109,16 @@ def transform_weight(w: np.ndarray, m: int, new: Allocator = fresh) -> np.ndarra
 
 
 def transform_weight_backward(grad_u: np.ndarray, m: int, new: Allocator = fresh) -> np.ndarray:
-    """Compute `vec(grad_w[k, c]) = (G ⊗ G)ᵀ grad_u[:, k, c]`, from (n², K, C) to (K, C, r, r)."""
+    """Compute `vec(grad_w[k, c]) = (G ⊗ G)ᵀ grad_u[:, k, c]`, from (n², K, C) to (K, C, r, r), a view."""
     n2, out_channels, in_channels = grad_u.shape
     r = kernel_size(n2, m)
     g = tile_matrices(m, r, grad_u.dtype)[1]
-    grad_w = new("grad_w", (out_channels, in_channels, r, r), grad_u.dtype)
-    np.matmul(grad_u.reshape(n2, -1).T, g, out=grad_w.reshape(-1, r * r))
-    return grad_w
+    grad_w = new.passing("grad_w", (r * r, out_channels * in_channels), grad_u.dtype)
+    return (
+        np.matmul(g.T, grad_u.reshape(n2, -1), out=grad_w)
+        .reshape(r, r, out_channels, in_channels)
+        .transpose(2, 3, 0, 1)
+    )
 
 
 def kernel_size(n2: int, m: int) -> int:
@@ -196,7 +199,8 @@ def conv2d_backward(
     )
     by_point = grad_products.transpose(1, 0, 2)
     grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new.passing("grad_u", u.shape, u.dtype))
-    grad_w = transform_weight_backward(grad_u, m, new)
+    grad_w = new("grad_w", (out_channels, len(v), r, r), v.dtype)
+    grad_w[...] = transform_weight_backward(grad_u, m, new)
     if not need_grad_x:
         return None, grad_w
     grad_v = new.passing("grad_v", v.shape, v.dtype)

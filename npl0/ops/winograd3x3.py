@@ -11,7 +11,7 @@ paper intends: a few additions. With the points 0, 1, -1, 2, -2 and infinity the
          | 0  2 -1 -2  1  0 |                                     |  1/24 -1/12   1/6 |
          | 0  4  0 -5  0  1 |                                     |    0     0     1  |
 
-(Lavin & Gray 2016, section 4.1). The rows of p and -p differ in the sign of their odd terms only, so one even and one
+(Lavin & Gray 2016, section 4.3). The rows of p and -p differ in the sign of their odd terms only, so one even and one
 odd sum serve both; that is all there is to the functions `..._1d`. Two dimensions are two passes, over the rows of a
 tile and over its columns. The five lines of `npl0.ops.winograd` become, for a block of rows of tiles,
 
@@ -23,8 +23,7 @@ and, since y is linear in x and in U, the backward is
 
     dM = A dy Aᵀ,   dU[e] = sum over blocks of dM[e] V[e]ᵀ,   dV[e] = U[e]ᵀ dM[e],   dx = B dV Bᵀ,   dw = Gᵀ dU G.
 
-A block is as small as the matrix products allow, so that V and M stay in the cache. The backward computes V again: that
-costs less than to keep it.
+A block is as small as matrix products allow, so that V and M stay in the outer cache; the backward computes V again.
 """
 
 import numpy as np
@@ -34,18 +33,21 @@ from npl0.ops.winograd import transform_weight_backward
 
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
 BLOCK_COLUMNS = 256
+# Filters whose dU is in memory at a time; of all of them it would be four times the weight.
+BLOCK_FILTERS = 64
 
-# One dimension: rows to rows. Numbers have the type of the arrays: an integer times a float32 would be a float64.
+# One dimension: rows to rows. Numbers have the type of the arrays: an integer times a float32 would be a float64. Rows
+# are t[k, c, a], not those of a view t[:, c, a]: that they are contiguous is then in their type, and makes fast loops.
 
 
 @kernel
-def input_1d(d, t):
-    """Compute `t = Bᵀ d`, (n, lanes) from (n, lanes)."""
+def input_1d(d, t, c, a):
+    """Compute `t[:, c, a] = Bᵀ d`, d (n, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
     two, four, five = number(2), number(4), number(5)
     if len(t) == 6:
         d0, d1, d2, d3, d4, d5 = d[0], d[1], d[2], d[3], d[4], d[5]
-        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        t0, t1, t2, t3, t4, t5 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a], t[4, c, a], t[5, c, a]
         for q in range(d0.size):
             t0[q] = four * d0[q] - five * d2[q] + d4[q]
             even, odd = d4[q] - four * d2[q], d3[q] - four * d1[q]
@@ -55,7 +57,7 @@ def input_1d(d, t):
             t5[q] = four * d1[q] - five * d3[q] + d5[q]
     else:
         d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        t0, t1, t2, t3 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a]
         for q in range(d0.size):
             t0[q] = d2[q] - d0[q]
             t1[q], t2[q] = d2[q] + d1[q], d2[q] - d1[q]
@@ -63,13 +65,13 @@ def input_1d(d, t):
 
 
 @kernel
-def input_transposed_1d(t, d):
-    """Compute `d = B t`, (n, lanes) from (n, lanes)."""
+def input_transposed_1d(t, c, a, d):
+    """Compute `d = B t[:, c, a]`, d (n, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
     two, four, five = number(2), number(4), number(5)
     if len(t) == 6:
         d0, d1, d2, d3, d4, d5 = d[0], d[1], d[2], d[3], d[4], d[5]
-        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        t0, t1, t2, t3, t4, t5 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a], t[4, c, a], t[5, c, a]
         for q in range(d0.size):
             even_1, odd_1 = t1[q] + t2[q], t1[q] - t2[q]
             even_2, odd_2 = t3[q] + t4[q], two * (t3[q] - t4[q])
@@ -81,7 +83,7 @@ def input_transposed_1d(t, d):
             d5[q] = t5[q]
     else:
         d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        t0, t1, t2, t3 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a]
         for q in range(d0.size):
             d0[q] = -t0[q]
             d1[q] = t1[q] - t2[q] - t3[q]
@@ -90,13 +92,13 @@ def input_transposed_1d(t, d):
 
 
 @kernel
-def output_1d(t, d):
-    """Compute `d = Aᵀ t`, (m, lanes) from (n, lanes)."""
+def output_1d(t, c, a, d):
+    """Compute `d = Aᵀ t[:, c, a]`, d (m, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
     two, four, eight = number(2), number(4), number(8)
     if len(t) == 6:
         d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        t0, t1, t2, t3, t4, t5 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a], t[4, c, a], t[5, c, a]
         for q in range(d0.size):
             even_1, odd_1 = t1[q] + t2[q], t1[q] - t2[q]
             even_2, odd_2 = t3[q] + t4[q], t3[q] - t4[q]
@@ -106,20 +108,20 @@ def output_1d(t, d):
             d3[q] = odd_1 + eight * odd_2 + t5[q]
     else:
         d0, d1 = d[0], d[1]
-        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        t0, t1, t2, t3 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a]
         for q in range(d0.size):
             d0[q] = t0[q] + t1[q] + t2[q]
             d1[q] = t1[q] - t2[q] + t3[q]
 
 
 @kernel
-def output_transposed_1d(d, t):
-    """Compute `t = A d`, (n, lanes) from (m, lanes)."""
+def output_transposed_1d(d, t, c, a):
+    """Compute `t[:, c, a] = A d`, d (m, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
     two, four = number(2), number(4)
     if len(t) == 6:
         d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-        t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+        t0, t1, t2, t3, t4, t5 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a], t[4, c, a], t[5, c, a]
         for q in range(d0.size):
             t0[q] = d0[q]
             even, odd = d0[q] + d2[q], d1[q] + d3[q]
@@ -129,7 +131,7 @@ def output_transposed_1d(d, t):
             t5[q] = d3[q]
     else:
         d0, d1 = d[0], d[1]
-        t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
+        t0, t1, t2, t3 = t[0, c, a], t[1, c, a], t[2, c, a], t[3, c, a]
         for q in range(d0.size):
             t0[q], t1[q], t2[q], t3[q] = d0[q], d0[q] + d1[q], d0[q] - d1[q], d1[q]
 
@@ -167,13 +169,13 @@ def to_points_kernel(x, window, first, padding, v):
                             for e in range(examples):
                                 target[q + e] = 0
             if window == n:
-                input_1d(d.reshape(n, window * lanes), t.reshape(n, window * lanes))
+                input_1d(d.reshape(n, window * lanes), t.reshape(n, 1, 1, window * lanes), 0, 0)
                 for i in range(n):
-                    input_1d(t[i], v[i * n : i * n + n, c, a])
+                    input_1d(t[i], v[i * n : i * n + n], c, a)
             else:
-                output_transposed_1d(d.reshape(m, window * lanes), t.reshape(n, window * lanes))
+                output_transposed_1d(d.reshape(m, window * lanes), t.reshape(n, 1, 1, window * lanes), 0, 0)
                 for i in range(n):
-                    output_transposed_1d(t[i], v[i * n : i * n + n, c, a])
+                    output_transposed_1d(t[i], v[i * n : i * n + n], c, a)
 
 
 @kernel
@@ -189,12 +191,12 @@ def from_points_kernel(v, window, first, padding, x):
         for a in range(rows):
             if window == n:
                 for i in range(n):
-                    input_transposed_1d(v[i * n : i * n + n, c, a], t[i])
-                input_transposed_1d(t.reshape(n, window * lanes), d.reshape(n, window * lanes))
+                    input_transposed_1d(v[i * n : i * n + n], c, a, t[i])
+                input_transposed_1d(t.reshape(n, 1, 1, window * lanes), 0, 0, d.reshape(n, window * lanes))
             else:
                 for i in range(n):
-                    output_1d(v[i * n : i * n + n, c, a], t[i])
-                output_1d(t.reshape(n, window * lanes), d.reshape(m, window * lanes))
+                    output_1d(v[i * n : i * n + n], c, a, t[i])
+                output_1d(t.reshape(n, 1, 1, window * lanes), 0, 0, d.reshape(m, window * lanes))
             for i in range(window):
                 h = (first + a) * m + i - padding
                 for j in range(window):
@@ -213,7 +215,7 @@ def from_points_kernel(v, window, first, padding, x):
 
 
 def _blocks(tile_rows: int, lanes: int) -> list[tuple[int, int]]:
-    """Cut the rows of tiles into blocks of at least `BLOCK_COLUMNS` columns, as (first row, number of rows)."""
+    """Cut the rows of tiles into blocks of about `BLOCK_COLUMNS` columns, as (first row, number of rows)."""
     step = min(tile_rows, -(-BLOCK_COLUMNS // lanes))
     return [(first, min(step, tile_rows - first)) for first in range(0, tile_rows, step)]
 
@@ -275,9 +277,9 @@ def conv2d_backward(
     """
     channels, examples = x.shape[0], x.shape[3]
     out_channels, out_h, out_w, _ = grad_y.shape
-    n2 = len(u)
-    lanes = out_w // m * examples
-    grad_u = new.passing("grad_u", u.shape, u.dtype)
+    n2, lanes = len(u), out_w // m * examples
+    grad_w = new("grad_w", (out_channels, channels, 3, 3), u.dtype)
+    grad_w[...] = 0
     grad_x = new.gradient(x_shape, x.dtype) if need_grad_x else None
     if grad_x is not None:
         grad_x[...] = 0
@@ -287,12 +289,12 @@ def conv2d_backward(
         to_points_kernel(x, m + 2, first, padding, v)
         to_points_kernel(grad_y, m, first, 0, grad_products)
         by_point, columns = grad_products.reshape(n2, out_channels, -1), v.reshape(n2, channels, -1)
-        part = grad_u if first == 0 else new.passing("part of grad_u", u.shape, u.dtype)
-        np.matmul(by_point, columns.transpose(0, 2, 1), out=part)
-        if part is not grad_u:
-            grad_u += part
+        for k in range(0, out_channels, BLOCK_FILTERS):
+            filters = by_point[:, k : k + BLOCK_FILTERS]
+            grad_u = new.passing("grad_u", (n2, filters.shape[1], channels), u.dtype)
+            np.matmul(filters, columns.transpose(0, 2, 1), out=grad_u)
+            grad_w[k : k + BLOCK_FILTERS] += transform_weight_backward(grad_u, m, new)
         if grad_x is not None:
-            # V is not needed any more, and dV has its shape.
-            np.matmul(u.transpose(0, 2, 1), by_point, out=columns)
+            np.matmul(u.transpose(0, 2, 1), by_point, out=columns)  # dV takes the place of V
             from_points_kernel(v, m + 2, first, padding, grad_x)
-    return grad_x, transform_weight_backward(grad_u, m, new)
+    return grad_x, grad_w

@@ -109,25 +109,34 @@ def test_sides_that_are_no_multiples_of_the_tile_are_refused(generator, ops):
         ops.conv2d_forward(np.zeros((1, 7, 6, 2)), u, np.zeros(1), 4)
 
 
-# The function, the matrix it applies (of a_t, g, b_t), and whether transposed.
+# The function, the matrix it applies (of a_t, g, b_t), and whether the pixels are what it is applied to.
 ONE_DIMENSION = [
-    (winograd3x3.input_1d, 2, False),
-    (winograd3x3.input_transposed_1d, 2, True),
+    (winograd3x3.input_1d, 2, True),
+    (winograd3x3.input_transposed_1d, 2, False),
     (winograd3x3.output_1d, 0, False),
     (winograd3x3.output_transposed_1d, 0, True),
 ]
 
 
 @pytest.mark.parametrize("m", [4, 2])
-@pytest.mark.parametrize(("function", "which", "transposed"), ONE_DIMENSION)
-def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, m, function, which, transposed):
+@pytest.mark.parametrize(("function", "which", "of_pixels"), ONE_DIMENSION)
+def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, m, function, which, of_pixels):
     matrix = winograd.matrices(m, 3)[which]
-    matrix = matrix.T if transposed else matrix
-    source = generator.standard_normal((matrix.shape[1], 9)).astype(dtype)
+    pixels, points = (m + 2 if which == 2 else m), m + 2
     for call in (function, function.py_func):
-        target = np.full((matrix.shape[0], 9), np.nan, dtype)
-        call(source, target)
-        np.testing.assert_allclose(target, matrix @ source, rtol=1e-5, atol=1e-5)
+        d = generator.standard_normal((pixels, 9)).astype(dtype)
+        t = generator.standard_normal((points, 2, 3, 9)).astype(dtype)
+        others = t.copy()
+        if of_pixels:
+            matrix_of_pixels = matrix if which == 2 else matrix.T
+            call(d, t, 1, 2)
+            np.testing.assert_allclose(t[:, 1, 2], matrix_of_pixels @ d, rtol=1e-5, atol=1e-5)
+            others[:, 1, 2] = t[:, 1, 2]
+        else:
+            matrix_of_points = matrix.T if which == 2 else matrix
+            call(t, 1, 2, d)
+            np.testing.assert_allclose(d, matrix_of_points @ t[:, 1, 2], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(t, others)
 
 
 @pytest.mark.parametrize(("m", "window"), [(4, 6), (4, 4), (2, 4), (2, 2)])

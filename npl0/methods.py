@@ -15,17 +15,17 @@ from npl0.start import Start, load_start
 
 
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
-    """Build the model of a configuration, with the statistics of the data it is for or, without, its own.
+    """Build the model of a configuration for data; without them, one that only its shapes are asked of, weights 0.
 
     Raises
     ------
     ConfigError
         If the model has no such width or convolution.
     """
-    statistics = {} if dataset is None else {"mean": dataset.mean, "std": dataset.std}
-    settings = {"seed": config.seed, "shard_size": config.shard_size, "conv": config.conv, "width": config.width}
+    # Drawing the weights takes most of the time that building does.
+    of_data = {"seed": None} if dataset is None else {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
     try:
-        return build_model(config.model, **settings, **statistics)
+        return build_model(config.model, width=config.width, shard_size=config.shard_size, conv=config.conv, **of_data)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -94,7 +94,7 @@ def check_fit(config: RunConfig) -> Start | None:
 def _no_fit(config: RunConfig, network: Network) -> str:
     takes, has = network.input_shape, IMAGE_SHAPES[config.data]
     remedies = [f"--data {name}" for name, shape in IMAGE_SHAPES.items() if shape == takes]
-    remedies += [f"--model {name}" for name in MODELS if build_model(name).input_shape == has]
+    remedies += [f"--model {name}" for name in MODELS if build_model(name, seed=None).input_shape == has]
     return (
         f"{config.model} takes images of shape {takes}, but those of {config.data} are {has}; use "
         f"{' or '.join(remedies)}"

@@ -21,7 +21,7 @@ VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 51
 def build_lenet300(
     mean: Sequence[float] = (0.1307,),
     std: Sequence[float] = (0.3081,),
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: type = np.float32,
     shard_size: int = SHARD_SIZE,
     conv: Algorithm = "auto",
@@ -42,7 +42,7 @@ def build_lenet300(
 def build_lenet5(
     mean: Sequence[float] = (0.1307,),
     std: Sequence[float] = (0.3081,),
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: type = np.float32,
     shard_size: int = SHARD_SIZE,
     conv: Algorithm = "auto",
@@ -70,7 +70,7 @@ def build_lenet5(
 def build_vgg16(
     mean: Sequence[float] = (0.4914, 0.4822, 0.4465),
     std: Sequence[float] = (0.2470, 0.2435, 0.2616),
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: type = np.float32,
     shard_size: int = SHARD_SIZE,
     conv: Algorithm = "auto",

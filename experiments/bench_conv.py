@@ -19,7 +19,7 @@ from measuring import positive, restart_if_kernel_is_forced
 from npl0.flags import Parser
 from npl0.nn import Conv2d
 from npl0.nn.layers import Pass
-from npl0.nn.scratch import new_scratch
+from npl0.nn.scratch import Scratch, ShardMemory
 from npl0.ops import winograd
 from npl0.parallel import Workers
 from npl0.show import table
@@ -71,7 +71,7 @@ class Candidate:
     """
 
     def __init__(self, shape: Shape, tile: int, batch: int) -> None:
-        self.shape, self.run = shape, Pass(training=True, new=new_scratch(1)[0])
+        self.shape, self.run = shape, Pass(training=True, new=Scratch(ShardMemory()))
         algorithm = "winograd" if tile else "im2col"
         settings = {"padding": shape.padding, "algorithm": algorithm}
         self.conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, **settings)

@@ -10,7 +10,7 @@ from measuring import best_ms
 from npl0.nn import build_model
 from npl0.nn.layers import Pass
 from npl0.nn.network import Network
-from npl0.nn.scratch import new_scratch
+from npl0.nn.scratch import Scratch, ShardMemory
 from npl0.optim import build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import L0, Pruner
@@ -80,8 +80,9 @@ def profile(setting: Setting, repeats: int) -> dict[str, Any]:
     first = next(i for i, layer in enumerate(layers) if layer.parameters)
     shard = setting.data()[0][: min(network.shard_size, setting.batch)]
     x = np.ascontiguousarray(np.moveaxis(shard, 0, -1), dtype=network.dtype)
-    runs, caches, times = [], [], []
-    for layer, new in zip(layers, new_scratch(len(layers)), strict=True):
+    memory, runs, caches, times = ShardMemory(), [], [], []
+    for layer in layers:
+        new = Scratch(memory)
         run = Pass(training=True, new=new, prepared=layer.prepare(new))
         y, cache = layer.forward(x, run)
         prepare_ms = best_ms(lambda layer=layer, new=new: layer.prepare(new), repeats)

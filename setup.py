@@ -22,6 +22,7 @@ setup(
     extras_require={
         "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "pillow>=10"],
         "images": ["pillow>=10"],
+        "plot": ["matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["npl0 = npl0.__main__:main"]},
     classifiers=[

@@ -1,31 +1,28 @@
 """Time Conv2d by im2col against Winograd: `python experiments/bench_conv.py`, the measurement behind `winograd_tile`.
 
-For every shape, one thread, forward and backward of one shard, with the weight transform, which a step does once. The
-first layer of a network needs no input gradient and is timed without one. The algorithms take turns; every row shows
-the smallest and the median time, the ratio of medians to im2col, and the largest difference of y, relative to the
-largest y.
+For every shape, one thread, forward and backward of one shard, with the weight transform, which a step does once.
+Winograd is what `Conv2d` uses: separable transforms for 3 x 3 (`npl0.ops.winograd3x3`), matrix products for other
+kernels (`npl0.ops.winograd`). Every tile that divides the output has its turn, so a map of 4 x 4 has two and one of
+2 x 2 has F(2x2, 3x3). The first layer of a network needs no input gradient and is timed without one. The algorithms
+take turns; every row shows the smallest and the median time, the ratio of medians to im2col, and the largest
+difference of y, relative to the largest y.
 """
 
-import argparse
-import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from measuring import positive, restart_if_kernel_is_forced
 from npl0.flags import Parser
 from npl0.nn import Conv2d
 from npl0.nn.layers import Pass
-from npl0.nn.network import Scratch
+from npl0.nn.scratch import Scratch, ShardMemory
 from npl0.ops import winograd
 from npl0.parallel import Workers
 from npl0.show import table
-
-# They force an older BLAS kernel than the processor's own.
-FORCED_KERNEL = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,11 @@ SHAPES = (
     Shape("LeNet-5 conv2", 20, 50, 5, 0, 12),
     Shape("VGG", 3, 64, 3, 1, 32, is_first=True),
     Shape("VGG", 64, 64, 3, 1, 32),
+    Shape("VGG", 64, 128, 3, 1, 16),
     Shape("VGG", 128, 128, 3, 1, 16),
+    Shape("VGG", 128, 256, 3, 1, 8),
     Shape("VGG", 256, 256, 3, 1, 8),
+    Shape("VGG", 256, 512, 3, 1, 4),
     Shape("VGG", 512, 512, 3, 1, 4),
     Shape("VGG", 512, 512, 3, 1, 2),
     # Few channels, where transforms and products cost about the same; a side of 14 leaves only the tile of 2.
@@ -71,7 +71,7 @@ class Candidate:
     """
 
     def __init__(self, shape: Shape, tile: int, batch: int) -> None:
-        self.shape, self.run = shape, Pass(training=True, new=Scratch())
+        self.shape, self.run = shape, Pass(training=True, new=Scratch(ShardMemory()))
         algorithm = "winograd" if tile else "im2col"
         settings = {"padding": shape.padding, "algorithm": algorithm}
         self.conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, **settings)
@@ -87,7 +87,7 @@ class Candidate:
     def step(self) -> np.ndarray:
         """Do forward and backward, note the time in ms, and return y (scratch memory)."""
         began = time.perf_counter()
-        self.run.prepared = self.conv.prepare()
+        self.run.prepared = self.conv.prepare(self.run.new)
         y, cache = self.conv.forward(self.x, self.run)
         self.conv.backward(self.grad_y, cache, self.run, need_grad_x=not self.shape.is_first)
         self.times.append(1e3 * (time.perf_counter() - began))
@@ -147,23 +147,13 @@ def measure(shape: Shape, batch: int, repeats: int) -> tuple[list[list[str]], st
     return rows, f"{title}: auto takes {names[0]}, {medians[chosen] / medians[fastest]:.2f} times the {names[1]}"
 
 
-def positive(text: str) -> int:
-    """Read a whole number of at least 1 from the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def main() -> int:
+def main() -> None:
     """Measure all shapes and print the table and what contradicts the rule."""
+    restart_if_kernel_is_forced()
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=positive, default=64, metavar="N", help="examples of the shard (default 64)")
     parser.add_argument("--repeats", type=positive, default=9, metavar="N", help="timed steps (default 9)")
     arguments = parser.parse_args()
-    if any(name in os.environ for name in FORCED_KERNEL):
-        # BLAS read them when NumPy was imported, so a process without them does the work.
-        environment = {name: value for name, value in os.environ.items() if name not in FORCED_KERNEL}
-        return subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment).returncode
     rows, complaints = [], []
     # The workers hold BLAS to one thread.
     with Workers(1):
@@ -176,8 +166,7 @@ def main() -> int:
     header = ["shape", "algorithm", "min", "median", "to im2col", "difference of y", "rule", "measured"]
     print(table(header, rows))
     print("\n".join(complaints) if complaints else "the rule takes the fastest algorithm for every shape")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,10 @@
-"""Time every Numba kernel beside its NumPy reference, on the arrays of a LeNet-5 step.
+"""Time every Numba kernel beside its NumPy reference, on the arrays of a step of LeNet-5 and of VGG-16.
 
 A kernel is a claim, and stays only where this shows it faster. One thread, kernel and reference in turn; the smallest
 and the median time of each, in milliseconds, and the ratio of the medians.
+
+The reference of the transforms of `npl0.ops.winograd3x3` is what `npl0.ops.winograd` does in their place: matrix
+products with whole tiles, and im2col or col2im. It has the points of a tile on another axis, and the same numbers.
 """
 
 import statistics
@@ -10,17 +13,20 @@ from collections.abc import Callable
 
 import numpy as np
 
+from measuring import positive, restart_if_kernel_is_forced
 from npl0.flags import Parser
-from npl0.ops import conv, gated_weight, hard_concrete, pool, update
+from npl0.ops import conv, gated_weight, hard_concrete, norm, pool, update, winograd, winograd3x3
 from npl0.parallel import Workers
 from npl0.show import table
 
 EXAMPLES, WEIGHTS = 64, 430_500
+# The fourth convolution of VGG-16: channels, and side of its maps.
+CHANNELS, SIDE = 128, 16
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
 
 
-def cases(generator: np.random.Generator) -> list[Case]:
+def lenet_cases(generator: np.random.Generator) -> list[Case]:
     """Return (name, kernel, reference): calls that compute the same."""
 
     def normal(*shape: int) -> np.ndarray:
@@ -90,6 +96,68 @@ def cases(generator: np.random.Generator) -> list[Case]:
     ]
 
 
+def batchnorm_cases(generator: np.random.Generator) -> list[Case]:
+    """Return the cases of batch norm."""
+    x, grad_y = generator.standard_normal((2, CHANNELS, SIDE * SIDE * EXAMPLES), np.float32)
+    y, grad_x = np.empty_like(x), np.empty_like(x)
+    scale, shift = generator.standard_normal((2, CHANNELS), np.float32)
+    mean, var, inverse_std, grad_scale, grad_shift = np.empty((5, CHANNELS), np.float32)
+    statistics_of_x = (mean, inverse_std, scale)
+    norm.batchnorm_kernel(x, scale, shift, norm.EPSILON, y, mean, var, inverse_std)
+    return [
+        (
+            "batch norm",
+            lambda: norm.batchnorm_kernel(x, scale, shift, norm.EPSILON, y, mean, var, inverse_std),
+            lambda: norm.batchnorm_reference(x, scale, shift),
+        ),
+        (
+            "batch norm backward",
+            lambda: norm.batchnorm_backward_kernel(grad_y, x, *statistics_of_x, grad_x, grad_scale, grad_shift),
+            lambda: norm.batchnorm_backward_reference(grad_y, x, *statistics_of_x),
+        ),
+    ]
+
+
+def winograd_cases(generator: np.random.Generator, m: int) -> list[Case]:
+    """Return the cases of the transforms of F(m x m, 3 x 3); the kernels take a row of tiles at a time, as in use."""
+    n, rows = m + 2, SIDE // m
+    a_t, _, b_t = winograd.tile_matrices(m, 3, np.dtype(np.float32))
+    x = generator.standard_normal((CHANNELS, SIDE, SIDE, EXAMPLES), np.float32)
+    points = generator.standard_normal((n * n, CHANNELS, 1, rows * EXAMPLES), np.float32)
+    their_points = generator.standard_normal((CHANNELS, n * n, rows * rows * EXAMPLES), np.float32)
+    out = np.empty_like(x)
+
+    def both_ways(names: tuple[str, str], window: int, padding: int, matrix: np.ndarray) -> list[Case]:
+        tiles = np.empty((CHANNELS, window * window, their_points.shape[2]), np.float32)
+        columns = tiles.reshape(-1, tiles.shape[2])
+
+        def to_points() -> None:
+            for first in range(rows):
+                winograd3x3.to_points_kernel(x, window, first, padding, points)
+
+        def from_points() -> None:
+            if window == n:
+                out[...] = 0
+            for first in range(rows):
+                winograd3x3.from_points_kernel(points, window, first, padding, out)
+
+        def to_points_reference() -> None:
+            conv.im2col(x, window, window, m, padding, columns)
+            np.matmul(matrix, tiles, out=their_points)
+
+        def from_points_reference() -> None:
+            np.matmul(matrix.T, their_points, out=tiles)
+            conv.col2im(columns, out.shape, window, window, m, padding, out)
+
+        to_name, from_name = (f"F({m}x{m}, 3x3) {name}" for name in names)
+        return [(to_name, to_points, to_points_reference), (from_name, from_points, from_points_reference)]
+
+    return [
+        *both_ways(("input", "input backward"), n, 1, b_t),
+        *both_ways(("output backward", "output"), m, 0, a_t.T),
+    ]
+
+
 def milliseconds(call: Callable[[], object]) -> float:
     """Return the time of one call."""
     began = time.perf_counter()
@@ -99,14 +167,15 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the table."""
+    restart_if_kernel_is_forced()
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--repeats", type=int, default=30, metavar="N", help="calls of each (default: 30)")
+    parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="calls of each (default 30)")
     options = parser.parse_args()
-    if options.repeats < 1:
-        parser.error(f"repeats = {options.repeats} is out of range: it must be at least 1")
-    rows = []
+    rows, generator = [], np.random.default_rng(0)
+    cases = [*lenet_cases(generator), *batchnorm_cases(generator)]
+    cases += [case for m in (4, 2) for case in winograd_cases(generator, m)]
     with Workers(1):
-        for name, kernel, reference in cases(np.random.default_rng(0)):
+        for name, kernel, reference in cases:
             kernel(), reference()
             pairs = [(milliseconds(kernel), milliseconds(reference)) for _ in range(options.repeats)]
             ours, theirs = zip(*pairs, strict=True)

@@ -1,9 +1,11 @@
 """The same numbers as PyTorch, where it is installed; nothing of the package needs it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from npl0.nn import BatchNorm, Conv2d, Linear
+from npl0.nn import BatchNorm, Conv2d, Linear, build_model
 from npl0.nn.layers import Pass
 from npl0.ops import pool
 from npl0.ops.loss import softmax_cross_entropy
@@ -11,6 +13,8 @@ from npl0.optim import SGD, Adam, ParameterGroup
 from npl0.parameter import Parameter
 
 torch = pytest.importorskip("torch")
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 def batch_first(x):
@@ -121,3 +125,18 @@ def test_optimisers(generator, workers, name):
         optimizer.step(workers)
         their_optimizer.step()
     np.testing.assert_allclose(mine.value, theirs.detach().numpy(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "width"), [("lenet5", 1.0), ("lenet300", 1.0), ("vgg16", 0.0625)])
+def test_the_benchmark_gives_torch_the_same_model(generator, monkeypatch, name, width):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import torch_step
+
+    mine, theirs = build_model(name, width, dtype=np.float64), torch_step.build_model(name, width).double()
+    with torch.no_grad():
+        for parameter, their_parameter in zip(mine.parameters, theirs.parameters(), strict=True):
+            their_parameter.copy_(torch.tensor(parameter.value))
+    images = generator.integers(0, 256, (4, *mine.input_shape), np.uint8)
+    standardised, *_, logits = (y for _, y in mine.activations(images))
+    np.testing.assert_allclose(logits, batch_last(theirs(batch_first(standardised))), rtol=1e-8, atol=1e-8)
+    assert logits.any()

@@ -28,8 +28,12 @@ class _Memory:
         return array[:size].reshape(shape)
 
 
+# Of this process alone, where a system can tell.
+_MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+
+
 def _mapped(size: int, dtype: np.dtype) -> np.ndarray:
-    memory = mmap.mmap(-1, max(1, size * dtype.itemsize))
+    memory = mmap.mmap(-1, max(1, size * dtype.itemsize), **_MAPPING)
     # Fewer and larger pages, as NumPy asks for in its own large arrays.
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)

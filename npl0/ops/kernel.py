@@ -27,7 +27,10 @@ class Allocator:
         return self(name, shape, dtype)
 
     def gradient(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an array for the gradient of the input, needed until the operation before has read it."""
+        """Return an array for the gradient of the input, needed until the operation before has read it.
+
+        At most once in a backward: a second one may be the memory of grad_y.
+        """
         return self("grad_x", shape, dtype)
 
 

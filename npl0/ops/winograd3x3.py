@@ -34,7 +34,7 @@ from npl0.ops.winograd import transform_weight_backward
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
 BLOCK_COLUMNS = 256
 # Filters whose dU is in memory at a time; of all of them it would be four times the weight.
-BLOCK_FILTERS = 64
+BLOCK_FILTERS = 128
 
 # One dimension: rows to rows. Numbers have the type of the arrays: an integer times a float32 would be a float64. Rows
 # are t[k, c, a], not those of a view t[:, c, a]: that they are contiguous is then in their type, and makes fast loops.

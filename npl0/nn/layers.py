@@ -74,7 +74,7 @@ class Layer:
         return 0
 
     def prepare(self, new: Allocator = fresh) -> Any:
-        """Compute what all shards of one step share, in arrays of `new(name, ...)` only: layers prepare at the same time."""
+        """Compute what all shards share in a step, in arrays of `new(...)` only: layers prepare at the same time."""
         return None
 
     def merge_statistics(self, caches: list[Any]) -> None:

@@ -31,7 +31,7 @@ class TrainConfig(Section):
     batch_size: int = setting(128, "examples of a mini-batch", 1, 65_536)
     optimizer: str = setting("adam", "optimiser", choices=_OPTIMIZERS)
     learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
-    momentum: float = setting(0.9, "SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
+    momentum: float = setting(0.9, "of the weights: SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
     schedule: str = setting("step", "course of the weights' learning rate over the stage", choices=_SCHEDULES)
     warmup_epochs: float = setting(

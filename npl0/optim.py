@@ -177,7 +177,7 @@ OPTIMIZERS = ("adam", "sgd")
 
 
 def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0.9) -> Optimizer | Together:
-    """Build an optimiser by name; momentum is SGD's (Nesterov) and Adam's beta1 (0.9 for what is always Adam's).
+    """Build an optimiser by name; momentum is SGD's (Nesterov) or Adam's beta1, but not that of what is always Adam's.
 
     Raises
     ------
@@ -186,11 +186,11 @@ def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is unknown: {suggest(name, OPTIMIZERS)}")
-    if name == "adam":
-        return Adam(groups, beta1=momentum)
-    by_sgd = SGD([group for group in groups if not group.always_adam], momentum=momentum)
-    by_adam = [group for group in groups if group.always_adam]
-    return Together([by_sgd, Adam(by_adam)]) if by_adam else by_sgd
+    others = [group for group in groups if not group.always_adam]
+    chosen = Adam(others, beta1=momentum) if name == "adam" else SGD(others, momentum=momentum)
+    # An Adam of their own, so that what is chosen for the weights does not change how fast gates move.
+    always = [group for group in groups if group.always_adam]
+    return Together([chosen, Adam(always)]) if always else chosen
 
 
 # A schedule maps the progress of a stage, in [0, 1), to a factor of the learning rate.

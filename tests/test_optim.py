@@ -60,6 +60,22 @@ def test_a_group_with_a_schedule_of_its_own_takes_no_others_factor(generator, wo
     np.testing.assert_allclose([sizes[0.5], sizes[0.25]], [[0.05, 0.1], [0.025, 0.01]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_momentum_moves_weights_only_not_what_is_always_adams(generator, workers, name):
+    moved = {}
+    for momentum in (0.9, 0.5):
+        weight, gate = (Parameter(np.zeros(4), "weight", text) for text in ("w", "g"))
+        groups = [optim.ParameterGroup([weight], 0.1), optim.ParameterGroup([gate], 0.1, always_adam=True)]
+        optimizer = optim.build_optimizer(name, groups, momentum)
+        for gradient in (1, -2):
+            weight.grad[...] = gate.grad[...] = gradient
+            optimizer.step(workers)
+        moved[momentum] = weight.value[0], gate.value[0]
+    assert moved[0.9][0] != moved[0.5][0] and moved[0.9][1] == moved[0.5][1]
+    # With the momentum that is the default one Adam for all and one for each give the same bits.
+    assert name != "adam" or moved[0.9][0] == moved[0.9][1]
+
+
 def test_first_step_of_adam_is_the_learning_rate_whatever_the_gradient(workers, dtype):
     p = Parameter(np.zeros(3, dtype), "weight", "w")
     p.grad[...] = [1e-3, -5, 100]

@@ -53,15 +53,15 @@ class Stage:
         """The number that tells this stage's draws from another's."""
         return STAGES.index(self.name)
 
-    def share(self, step: int, steps: int) -> float:
-        """Return which share of the stage is done before a step, counted over the stage, of `steps` an epoch."""
-        return step / (self.epochs * steps)
+    def share(self, step: int, steps_per_epoch: int) -> float:
+        """Return the share of the stage, in [0, 1), that is done when step `step` begins; the stage's first is 0."""
+        return step / (self.epochs * steps_per_epoch)
 
-    def factor(self, step: int, steps: int) -> float:
-        """Return the factor of the learning rate at that step."""
-        warm = self.warmup_epochs * steps
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """Return the factor of the weights' learning rate at step `step`."""
+        warm = self.warmup_epochs * steps_per_epoch
         warmth = min(1.0, (step + 1) / warm) if warm else 1.0
-        return warmth * SCHEDULES[self.schedule](self.share(step, steps))
+        return warmth * SCHEDULES[self.schedule](self.share(step, steps_per_epoch))
 
 
 @dataclass
@@ -81,8 +81,10 @@ class Progress:
 class EpochRow:
     """One line of the log.
 
-    Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving; the memory is the most the
-    process has had so far.
+    Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving. The factor of the learning
+    rate is the weights' at the last step; gates have a schedule of their own. Seconds and images per second are those
+    of the steps, without what follows an epoch (validation, checkpoint). The memory is the most the process has had so
+    far.
     """
 
     stage: str
@@ -174,6 +176,8 @@ def train_stage(
             factor = stage.factor((progress.epoch + 1) * steps - 1, steps)
             row = _finish_epoch(stage, network, pruner, steps, progress, factor, len(images), validation, workers)
             observer.after_epoch(progress, row)
+            # What follows an epoch is no part of the next one's steps.
+            clock = time.perf_counter()
 
 
 def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, validation, workers) -> EpochRow:

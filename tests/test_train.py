@@ -1,9 +1,13 @@
 """The training loop: what a stage makes of its settings."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 import npl0
-from npl0.train import Stage
+from npl0 import optim
+from npl0.train import Observer, Stage, train_stage
 
 
 def stage(**settings):
@@ -33,3 +37,25 @@ def test_each_setting_reaches_the_training(change):
         return npl0.fit(network, images, labels, epochs=1, threads=1, quiet=True, **settings)[0].loss
 
     assert loss(**change) == loss(**change) != loss()
+
+
+def test_the_seconds_of_an_epoch_are_those_of_its_steps(workers, monkeypatch):
+    clock, rows = SimpleNamespace(now=0.0), []
+
+    class Slow(Observer):
+        def after_step(self, progress, loss):
+            clock.now += 1
+
+        def after_epoch(self, progress, row):
+            clock.now += 1000
+            rows.append(row)
+
+    monkeypatch.setattr("npl0.train.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    network = npl0.Network([npl0.Linear(4, 2)], input_shape=(4,))
+    pruner = npl0.Pruner(network)
+    images, labels = np.ones((12, 4), np.float32), np.zeros(12, np.int64)
+    optimizer = optim.Adam(pruner.groups(1e-3, 0.0))
+    train_stage(Stage("train", 3, 4, "constant", 0), network, pruner, optimizer, images, labels, workers, None, Slow())
+    # Three steps an epoch; the second that passes behind the last one is not its own.
+    assert [row.seconds for row in rows] == [2, 2, 2]
+    assert [row.images_per_second for row in rows] == [6, 6, 6]

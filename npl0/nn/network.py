@@ -117,21 +117,22 @@ class Network:
             arrays.update({f"{layer.name}.{key}": value for key, value in layer.buffers.items()})
         return arrays
 
-    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Copy the arrays of `state()` into the model.
-
-        Raises
-        ------
-        ValueError
-            If a name is missing or unknown, or a shape differs.
-        """
+    def check_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Raise ValueError unless the arrays have the names and shapes of `state()`."""
         mine = self.state()
-        if mine.keys() != arrays.keys():
-            different = sorted(mine.keys() ^ arrays.keys())
-            raise ValueError(f"these arrays do not belong to {self.name}: {', '.join(different)} do not match")
+        if different := sorted(mine.keys() ^ arrays.keys()):
+            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+            raise ValueError(
+                f"these arrays do not belong to {self.name}: {', '.join(different[:3])}{more} do not match"
+            )
         for name, value in mine.items():
             if value.shape != arrays[name].shape:
                 raise ValueError(f"{name} has shape {value.shape}, the stored one {arrays[name].shape}")
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Copy the arrays of `state()` into the model; none of them, but ValueError, if `check_state` refuses them."""
+        self.check_state(arrays)
+        for name, value in self.state().items():
             value[...] = arrays[name]
 
     def _shards(self, n: int) -> list[slice]:

@@ -155,6 +155,19 @@ def test_the_state_of_another_model_is_refused():
         network.load_state({**state, "fc1.bias": np.zeros(1)})
 
 
+def test_a_state_that_is_refused_changes_nothing_and_three_of_many_names_are_told():
+    network, other = build(), build(seed=1)
+    before = {name: array.copy() for name, array in network.state().items()}
+    with pytest.raises(ValueError, match=r"fc1\.bias has shape"):
+        network.load_state({**other.state(), "fc1.bias": np.zeros(1)})
+    assert not np.array_equal(before["conv1.weight"], other.state()["conv1.weight"])
+    np.testing.assert_array_equal(network.state()["conv1.weight"], before["conv1.weight"])
+    with pytest.raises(
+        ValueError, match=r"small: bn1\.running_mean, bn1\.running_var, bn1\.scale and 1 more do not match"
+    ):
+        network.load_state(build(norm=False).state())
+
+
 def test_layers_and_parameters_have_names():
     network = build()
     names = ["standardise1", "conv1", "relu1", "bn1", "maxpool1", "flatten1", "dropout1", "fc1"]

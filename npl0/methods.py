@@ -11,7 +11,7 @@ from npl0.data import IMAGE_SHAPES, Dataset
 from npl0.nn.models import MODELS, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
-from npl0.start import Start, load_start
+from npl0.start import Start, load_start, start_exists
 
 
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
@@ -67,18 +67,23 @@ PRUNERS: dict[str, Callable[[Network, RunConfig, int], Pruner]] = {
 }
 
 
-def check_fit(config: RunConfig) -> Start | None:
+def check_fit(config: RunConfig, begun: bool = False) -> Start | None:
     """Build the model and its pruner once for nothing, so that what does not fit fails before data are loaded.
+
+    Parameters
+    ----------
+    config : the settings.
+    begun : whether there is a result or checkpoint of this run, which holds all that it needs of its start.
 
     Returns
     -------
-    The network to start from, if the configuration names one.
+    The network to start from, if the configuration names one; None too if that of a run that has begun is gone.
 
     Raises
     ------
     ConfigError
         If the settings of the model do not fit together, the model does not take the images of the data set, the
-        network to start from is another, or the settings of the method do not fit the model.
+        network to start from does not fit, or the settings of the method do not fit the model.
     CheckpointError
         If the network to start from cannot be read.
     """
@@ -86,7 +91,9 @@ def check_fit(config: RunConfig) -> Start | None:
     # Files of one's own in MNIST's format may hold images of any size, and tell it when they are read.
     if not (config.data == "mnist" and config.data_dir) and network.input_shape != IMAGE_SHAPES[config.data]:
         raise ConfigError(_no_fit(config, network))
-    start = load_start(config.init_from, network) if config.init_from else None
+    start = None
+    if config.init_from and (not begun or start_exists(config.init_from)):
+        start = load_start(config, network)
     PRUNERS[config.method](network, config, 1)
     return start
 

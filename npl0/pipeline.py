@@ -31,7 +31,7 @@ class Run:
     workers : the threads.
     observer : who looks on; told of steps and epochs after they were recorded.
     announce : called with one line of text after each stage.
-    start : the network to start from; None: a random one.
+    start : the network to start from; None: a random one, or that of the checkpoint.
 
     Raises
     ------
@@ -88,6 +88,7 @@ class Run:
         else:
             if self.start is not None:
                 self.network.load_state(self.start.arrays)
+                self.state.init_from = self.start.origin
                 self._test("initial", "start")
             self._begin_train()
         if self.state.stage == "train":
@@ -179,7 +180,6 @@ class Run:
             "kind": "checkpoint",
             "settings": self.config.used(),
             "fingerprint": self.dataset.fingerprint,
-            "init_from": self.start and self.start.sha256,
             "state": dataclasses.asdict(self.state),
         }
         masks = self.pruner.masks() if self.state.stage == "retrain" else {}
@@ -199,7 +199,8 @@ class Run:
             raise CheckpointError(f"{path} belongs to a run with other settings; repeat with --force")
         if header["fingerprint"] != self.dataset.fingerprint:
             raise CheckpointError(f"{path} was made with other data; use the same data, or repeat with --force")
-        if self.start is not None and header["init_from"] != self.start.sha256:
+        origin = header["state"].get("init_from") or {}
+        if self.start is not None and origin.get("sha256") != self.start.sha256:
             raise CheckpointError(f"{path} began from another network than {self.start.path}; repeat with --force")
         try:
             state = RunState(**header["state"])
@@ -220,9 +221,7 @@ class Run:
 
     def _record(self) -> dict[str, Any]:
         layers = measure_layers(self.network)
-        result = make_result(
-            self.config, self.dataset, self.start, self.state, self.network, layers, len(self.held_out[1])
-        )
+        result = make_result(self.config, self.dataset, self.state, self.network, layers, len(self.held_out[1]))
         self.folder.write_log(self.state.rows)
         self.folder.write_layers(layers)
         self.folder.write_model(self.network, self.dataset)

@@ -74,6 +74,11 @@ class RunFolder:
                 f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
             ) from error
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a result, or a checkpoint to resume from."""
+        return self.result.is_file() or self.checkpoint.is_file()
+
     def clear(self) -> None:
         """Delete what an earlier run left, its settings aside."""
         for path in self.path.iterdir():

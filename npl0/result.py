@@ -11,7 +11,6 @@ from npl0.data import Dataset
 from npl0.metrics import LayerMeasure
 from npl0.nn.network import Network
 from npl0.record import describe_data
-from npl0.start import Start
 from npl0.train import EpochRow, Progress
 
 
@@ -26,12 +25,12 @@ class RunState:
     kept: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     expected_l0: float | None = None
+    init_from: dict[str, str] | None = None
 
 
 def make_result(
     config: RunConfig,
     dataset: Dataset,
-    start: Start | None,
     state: RunState,
     network: Network,
     layers: list[LayerMeasure],
@@ -41,7 +40,7 @@ def make_result(
 
     Parameters
     ----------
-    config, dataset, start : what the run was made from.
+    config, dataset : what the run was made from.
     state, network, layers : where it ended.
     total : the number of images on which accuracies were measured.
     """
@@ -56,7 +55,7 @@ def make_result(
         "data": describe_data(dataset),
         "method": config.method,
         "seed": config.seed,
-        "init_from": start.origin if start else None,
+        "init_from": state.init_from,
         "measured_on": "validation" if config.validation else "test",
         "total": total,
         "accuracy": {point: correct / total for point, correct in points.items()},

@@ -1,6 +1,7 @@
 """`python -m npl0.run`: train, prune, retrain, measure, record, in one command."""
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -69,22 +70,28 @@ def dry_run(config: RunConfig, options: Any, prog: str) -> int:
     """Check a configuration against its model and print it; return the exit code."""
     from npl0.checkpoint import CheckpointError
     from npl0.methods import check_fit
+    from npl0.record import RunFolder
 
+    folder = RunFolder(options.out, config)
     try:
-        check_fit(config)
-    except (ConfigError, CheckpointError) as error:
+        check_fit(config, folder.begun and not options.force)
+    except (ConfigError, CheckpointError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    print(f"# run folder: {Path(options.out) / config.run_name()}\n{format_toml(config.used())}", end="")
+    print(f"# run folder: {folder.path}\n{format_toml(config.used())}", end="")
     return 0
 
 
 def resolve(flags: dict[str, Any], config_file: str | None = None, quick: bool = False) -> RunConfig:
     """Put the configuration together from a file and flags; ConfigError if it is not sound."""
     settings = merge(read_toml(config_file) if config_file else {}, flags)
-    # A set of data is the same wherever it is named from. What a run starts from is known by its content.
+    # A set of data is the same wherever it is named from.
     if settings.get("data_dir") and isinstance(settings["data_dir"], str):
         settings["data_dir"] = str(Path(settings["data_dir"]).resolve())
+    # A start is known by its content; its name counts only in that one spelling of it gives one run folder.
+    if settings.get("init_from") and isinstance(settings["init_from"], str):
+        folder, name = os.path.split(path := os.path.normpath(settings["init_from"]))
+        settings["init_from"] = (folder or os.curdir) if name == "model.npz" else path
     return build_config(settings, quick)
 
 
@@ -121,7 +128,7 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     folder = RunFolder(options.out, config)
     try:
-        start = check_fit(config)
+        start = check_fit(config, folder.begun and not options.force)
         folder.open(options.force)
         result = None if options.force else folder.finished()
         if result is None or config.data_dir:

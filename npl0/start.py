@@ -3,11 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from npl0.checkpoint import CheckpointError
-from npl0.config import ConfigError
+from npl0.config import ConfigError, RunConfig
 from npl0.model_file import find_model, load_model
 from npl0.nn.network import Network
 
@@ -22,39 +23,61 @@ class Start:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What a result records."""
+        """What a checkpoint and a result record."""
         return {"path": self.path, "sha256": self.sha256}
 
 
-def load_start(source: str, network: Network) -> Start:
-    """Read the arrays of a model file, or of a finished run's.
+def start_exists(source: str) -> bool:
+    """Return whether there is a file to start from, sound or not."""
+    try:
+        return find_model(source).is_file()
+    except CheckpointError:
+        return False
+
+
+def load_start(config: RunConfig, network: Network) -> Start:
+    """Read the arrays of the model that a configuration starts from.
 
     Parameters
     ----------
-    source : a model.npz or the run folder that holds one.
-    network : what they are for; it gets them already.
+    config : its `init_from` names a model.npz, or the run folder that holds one.
+    network : what they are for; it is only looked at.
 
     Raises
     ------
     CheckpointError
         If there is no such model, or it is damaged.
     ConfigError
-        If it is that of another network.
+        If it is that of another network, or may have been trained on what is the validation split here.
     """
+    source = config.init_from
     if not Path(source).exists():
-        raise CheckpointError(f"cannot start from {source}: it does not exist; name a finished run or its model.npz")
+        raise CheckpointError(
+            f"cannot start from {source}: it does not exist (the current directory is {Path.cwd()}); name a finished "
+            "run or its model.npz"
+        )
     try:
         path = find_model(source)
-        stored, _ = load_model(path)
+        stored, header = load_model(path)
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error
     try:
-        network.load_state(stored.state())
+        network.check_state(stored.state())
     except ValueError as error:
         what = error if stored.name == network.name else f"it holds a {stored.name}, and this run trains {network.name}"
         raise ConfigError(
             f"cannot start from {source}: {what}; use its --model and --width, or start from another run"
         ) from error
+    if config.validation and _split(header.get("settings", {})) != _split(config.used()):
+        raise ConfigError(
+            f"cannot start from {source}: it was not trained with --data {config.data} --validation "
+            f"{config.validation} --seed {config.seed}, so it may have seen images that are set aside here; train it so"
+        )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Start(str(path), digest, stored.state())
+
+
+def _split(settings: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what decides which images are set aside."""
+    return tuple(settings.get(key) for key in ("data", "validation", "seed"))

@@ -1,5 +1,6 @@
 """Runs that start from a trained network: what they take over, record and refuse."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,8 +11,8 @@ import pytest
 from npl0 import run as run_module
 from npl0.checkpoint import CheckpointError
 from npl0.config import ConfigError, build_config
-from npl0.model_file import save_model
-from npl0.nn import build_model
+from npl0.model_file import load_model, save_model
+from npl0.nn import build_model, fold_batchnorm
 from npl0.presets import INIT_PRESETS
 from npl0.progress import ProgressBar
 from npl0.start import load_start
@@ -86,6 +87,54 @@ def test_a_start_that_has_changed_is_told(command, dense, tmp_path, monkeypatch,
         assert command(*flags, "--force", out=tmp_path / out)[0] == 0
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_has_begun_does_without_its_start(command, dense, tmp_path, monkeypatch, runs, finished):
+    start = tmp_path / "start"
+    shutil.copytree(dense, start)
+    flags = (*runs.L0, "--init-from", str(start), "--quiet")
+    assert command(*flags, out=tmp_path / "whole")[0] == 0
+    if not finished:
+        with monkeypatch.context() as patch:
+            patch.setattr(ProgressBar, "after_step", lambda *_: (_ for _ in ()).throw(StopTraining))
+            assert command(*flags, out=tmp_path / "stopped")[0] == 130
+    shutil.rmtree(start)
+    out = tmp_path / ("whole" if finished else "stopped")
+    assert command(*flags, "--dry-run", out=out)[0] == 0
+    code, _, err = command(*flags, out=out)
+    assert (code, err) == (0, "")
+    runs.same(runs.outcome(runs.folder_in(out)), runs.outcome(runs.folder_in(tmp_path / "whole")))
+    origin = json.loads((runs.folder_in(out) / "result.json").read_text())["init_from"]
+    assert origin["path"] == str(start / "model.npz") and len(origin["sha256"]) == 64
+    code, _, err = command(*flags, "--force", out=out)
+    assert code == 1 and f"cannot start from {start}: it does not exist" in err
+
+
+def test_a_start_has_one_name_however_it_is_spelt(dense, monkeypatch, runs):
+    monkeypatch.chdir(dense.parent)
+    name = dense.name
+    spellings = [name, f"{name}/", f"./{name}", f"{name}/model.npz", f"{name}/../{name}//model.npz"]
+    configs = [run_module.resolve(runs.settings_of(*runs.SMALL, "--init-from", text)) for text in spellings]
+    assert {config.init_from for config in configs} == {name} and len({config.digest() for config in configs}) == 1
+    monkeypatch.chdir(dense)
+    for text, stands_for in (("model.npz", "."), (".", "."), ("../other.npz", "../other.npz"), ("", "")):
+        assert run_module.resolve({"init_from": text}).init_from == stands_for
+
+
+def test_a_start_that_may_have_seen_the_validation_split_is_refused(command, dense, tmp_path, runs):
+    assert command("--method", "dense", "--epochs", "1", "--validation", "300", out=tmp_path / "split")[0] == 0
+    split, unknown = runs.folder_in(tmp_path / "split"), tmp_path / "unknown.npz"
+    save_model(unknown, load_model(split)[0])
+    flags = ("--method", "magnitude", "--epochs", "0", "--retrain-epochs", "0", "--init-from")
+    for source, seed in ((dense, 0), (unknown, 0), (split, 1)):
+        code, _, err = command(*flags, str(source), "--validation", "300", "--seed", str(seed))
+        assert code == 2 and f"cannot start from {source}: it was not trained with --data synthetic" in err
+        told = f"--validation 300 --seed {seed}, so it may have seen images that are set aside here; train it so"
+        assert told in err
+    assert command(*flags, str(split), "--validation", "300")[0] == 0
+    # Without a split there is nothing to be seen.
+    assert command(*flags, str(split), "--seed", "1")[0] == 0
+
+
 def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tmp_path, monkeypatch):
     monkeypatch.setattr("npl0.data.load_dataset", lambda *_: pytest.fail("the data was loaded"))
     empty, unfinished, damaged = tmp_path / "empty", tmp_path / "unfinished", tmp_path / "damaged.npz"
@@ -94,7 +143,7 @@ def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tm
     (unfinished / "checkpoint.npz").touch()
     damaged.write_bytes((dense / "model.npz").read_bytes()[:-100])
     for source, code, message in [
-        (tmp_path / "nowhere", 1, "it does not exist; name a finished run or its model.npz"),
+        (tmp_path / "nowhere", 1, f"it does not exist (the current directory is {os.getcwd()}); name a finished run"),
         (empty, 1, f"{empty} has no model.npz; name the folder of a finished run"),
         (unfinished, 1, f"the run {unfinished} is not finished; finish it with: python -m npl0.run --config"),
         (damaged, 1, "damaged.npz is damaged or not a model of npl0's"),
@@ -109,21 +158,30 @@ def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tm
 
 def test_buffers_are_taken_over_and_another_width_is_named(tmp_path):
     path = tmp_path / "model.npz"
+    config = build_config({"model": "vgg16", "init_from": str(path)})
     small, other, wide = (
         build_model("vgg16", seed=seed, width=width) for seed, width in ((0, 1 / 16), (1, 1 / 16), (0, 0.125))
     )
     for name, value in small.state().items():
         value += 1 if "running" in name else 0
     save_model(path, small)
-    load_start(str(path), other)
+    before = {name: value.copy() for name, value in other.state().items()}
+    arrays = load_start(config, other).arrays
     for name, value in small.state().items():
-        np.testing.assert_array_equal(other.state()[name], value)
+        np.testing.assert_array_equal(arrays[name], value)
+        # What it is for is only looked at: who starts from it takes the arrays over.
+        np.testing.assert_array_equal(other.state()[name], before[name])
     with pytest.raises(
         ConfigError, match=r"conv1\.weight has shape \(8, 3, 3, 3\), the stored one \(4, 3, 3, 3\); use its --model"
     ):
-        load_start(str(path), wide)
+        load_start(config, wide)
+    save_model(path, fold_batchnorm(small))
+    with pytest.raises(
+        ConfigError, match=r"vgg16: bn1\.running_mean, bn1\.running_var, bn1\.scale and \d+ more do not"
+    ):
+        load_start(config, small)
     with pytest.raises(CheckpointError, match="it does not exist"):
-        load_start(str(tmp_path / "none"), small)
+        load_start(dataclasses.replace(config, init_from=str(tmp_path / "none")), small)
 
 
 @pytest.mark.parametrize(("model", "method"), INIT_PRESETS)

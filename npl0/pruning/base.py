@@ -30,7 +30,7 @@ class Pruner:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.workers: Workers | None = None
-        self.checkup = Checkup(self.name, network.output_shape[0])
+        self.checkup = Checkup(self.name, network)
 
     @contextmanager
     def sharing(self, workers: Workers) -> Iterator[None]:

@@ -1,9 +1,12 @@
 """Warnings about a pruning that fails without an error: a layer that collapses, died, or was hardly pruned."""
 
+import math
 import warnings
 from itertools import pairwise
 
 import numpy as np
+
+from npl0.nn.network import Network
 
 # Which weights are kept: bool arrays of the weights' shapes, by parameter name.
 Masks = dict[str, np.ndarray]
@@ -26,7 +29,7 @@ _REMEDIES = {
 HARDLY = 0.99
 # A small layer (a first convolution) may well need all its weights.
 SMALL_LAYER = 1000
-# A layer with fewer live units than this share of all, or than there are classes, is a bottleneck.
+# A layer with fewer live units than this share of all is a bottleneck, however many classes there are.
 NARROW = 0.02
 
 
@@ -35,16 +38,16 @@ class PruningWarning(UserWarning):
 
 
 class Checkup:
-    """Looks at the masks of one run and warns of every layer at most once for each trouble.
+    """Looks at the masks of one run and warns of every layer at most once for each trouble, and anew in a resumed run.
 
     Parameters
     ----------
     method : the method's name, for the remedy; methods that do not prune are never warned about.
-    classes : the number of the network's outputs.
+    network : what is pruned.
     """
 
-    def __init__(self, method: str, classes: int) -> None:
-        self.method, self.classes = method, classes
+    def __init__(self, method: str, network: Network) -> None:
+        self.method, self.needed = method, needed_units(network)
         self._said: set[tuple[str, str]] = set()
 
     def dead_layers(self, masks: Masks) -> None:
@@ -56,30 +59,39 @@ class Checkup:
     def bottlenecks(self, masks: Masks) -> None:
         """Warn of layers that are about to die, while there is time to stop.
 
-        What comes through fewer live units than there are classes hardly tells the classes apart; so little holds the
-        gates open on either side, and more of them close. A layer that is narrower than that by design may lose half
-        of its units.
+        What comes through too few live units hardly tells the classes apart; so little holds the gates open on either
+        side, and more of them close.
         """
+        if not masks or self.method not in _REMEDIES["is collapsing"]:
+            return
         # A dead layer was warned of already, and cuts off all others; units can be followed through a plain stack only.
         if not all(mask.any() for mask in masks.values()) or not _is_stack(masks):
             return
-        needed = {
-            name: max(self.classes if len(mask) >= self.classes else len(mask) / 2, NARROW * len(mask))
-            for name, mask in masks.items()
-        }
-        alive = live_units(masks)
-        lacking = [name for name in masks if alive[name] < needed[name]]
-        # Neighbours of a bottleneck lack live units too. It is one itself if its own weights lead to so few, or else it
-        # is where the fewest weights are left.
-        narrow = [name for name in lacking if _rows(masks[name]) < needed[name]]
-        for name in narrow or sorted(lacking, key=lambda name: masks[name].sum())[:1]:
+        links = unit_links(masks)
+        alive = live_units(links)
+        lacking: dict[str, str] = {}
+        blamed: dict[str, str] = {}
+        # The last layer's units are the classes, of which the data may have fewer than the network.
+        for (name, link), (after, link_after) in pairwise(links.items()):
+            if alive[name] >= self.needed[name]:
+                continue
+            units = len(link)
+            lacking[name] = f"{alive[name]} of its {units:,} output units still lead from the input to the classes"
+            written, read = int(link.any(axis=1).sum()), int(link_after.any(axis=0).sum())
+            if min(written, read) >= self.needed[name]:
+                continue
+            # Of the two layers that a unit needs, the one that closed more of them is the bottleneck.
+            if written <= read:
+                blamed[name] = lacking[name]
+            else:
+                blamed[after] = f"it looks at {read} of the {units:,} units before it"
+        if lacking and not blamed:
+            # Enough are written and read, but not the same ones: the bottleneck is where the fewest weights are left.
+            thinnest = min(lacking, key=lambda name: masks[name].sum())
+            blamed[thinnest] = lacking[thinnest]
+        for name, what in blamed.items():
             mask = masks[name]
-            self._say(
-                name,
-                "is collapsing",
-                f"{alive[name]} of its {len(mask):,} output units still lead from the input to the classes, with "
-                f"{int(mask.sum()):,} of {mask.size:,} weights",
-            )
+            self._say(name, "is collapsing", f"{what}, with {int(mask.sum()):,} of {mask.size:,} weights")
 
     def unpruned_layers(self, masks: Masks) -> None:
         """Warn of layers that kept more than 99 % of their weights."""
@@ -98,33 +110,54 @@ class Checkup:
             )
 
 
-def live_units(masks: Masks) -> dict[str, int]:
-    """Count the output units of every layer to which kept weights lead from the input, and from which to the output.
+def needed_units(network: Network) -> dict[str, float]:
+    """Return with how many live units a layer is no bottleneck, by the name of its weight.
+
+    What the next layer sees of them should be at least as many numbers as there are classes: a unit of a convolution
+    gives it one for every position that is left before it. A layer that gives fewer by design may lose half of its
+    units. And 2 % of the units should be alive in any case.
+    """
+    classes, layer, seen = network.output_shape[0], "", {}
+    for row in network.summary():
+        layer = row.name if row.weights else layer
+        seen[layer] = math.prod(row.output_shape)
+    needed = {}
+    for weight in network.weights:
+        units = len(weight.value)
+        enough = math.ceil(classes * units / seen[weight.layer])
+        needed[weight.name] = max(enough if enough <= units else units / 2, NARROW * units)
+    return needed
+
+
+def unit_links(masks: Masks) -> dict[str, np.ndarray]:
+    """Return which units of the layer before, or input channels, every output unit has a weight from: bool (out, in).
 
     Parameters
     ----------
     masks : of layers that stand in this order, each on the units of the one before.
     """
-    links: list[np.ndarray] = []
-    for mask in masks.values():
+    links: dict[str, np.ndarray] = {}
+    inputs = 0
+    for name, mask in masks.items():
         # A linear layer after a flattening has several inputs for each unit of the layer before.
-        inputs = len(links[-1]) if links else mask.shape[1]
-        links.append(mask.reshape(len(mask), inputs, -1).any(axis=2))
-    reached, units = [], np.ones(links[0].shape[1], bool)
-    for link in links:
+        links[name] = mask.reshape(len(mask), inputs or mask.shape[1], -1).any(axis=2)
+        inputs = len(mask)
+    return links
+
+
+def live_units(links: dict[str, np.ndarray]) -> dict[str, int]:
+    """Count the output units of every layer to which links lead from the input, and from which to the output."""
+    layers = list(links.values())
+    reached, units = [], np.ones(layers[0].shape[1], bool)
+    for link in layers:
         units = link[:, units].any(axis=1)
         reached.append(units)
-    useful, units = [], np.ones(len(links[-1]), bool)
-    for link in reversed(links):
+    useful, units = [], np.ones(len(layers[-1]), bool)
+    for link in reversed(layers):
         useful.append(units)
         units = link[units].any(axis=0)
-    return {name: int((one & other).sum()) for name, one, other in zip(masks, reached, reversed(useful), strict=True)}
+    return {name: int((one & other).sum()) for name, one, other in zip(links, reached, reversed(useful), strict=True)}
 
 
 def _is_stack(masks: Masks) -> bool:
     return all(mask.shape[1] % len(before) == 0 for before, mask in pairwise(masks.values()))
-
-
-def _rows(mask: np.ndarray) -> int:
-    """Return how many output units have a weight."""
-    return int(mask.reshape(len(mask), -1).any(axis=1).sum())

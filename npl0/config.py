@@ -180,12 +180,12 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
             raise ConfigError(f"{key} must be a text or a number, not {settings[key]!r}")
     model = settings.get("model", RunConfig.model)
     method = settings.get("method", RunConfig.method)
-    layers = [
-        PRESETS.get((model, method), {}),
-        INIT_PRESETS.get((model, method), {}) if settings.get("init_from") else {},
-        QUICK if quick else {},
-        settings,
-    ]
+    presets = [PRESETS.get((model, method), {})]
+    if settings.get("init_from"):
+        presets.append(INIT_PRESETS.get((model, method), {}))
+    if quick:
+        presets.append(_shortened(QUICK, presets))
+    layers = [*presets, settings]
     scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
     sections = {}
     for name, section in SECTIONS.items():
@@ -204,6 +204,16 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
     config = RunConfig(**scalars, **sections)
     parse_layer_factors(config.l0.layer_lambda)
     return config
+
+
+def _shortened(quick: dict[str, Any], presets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the preset of `--quick`, with no more epochs in any section than the other presets have."""
+    shortened = {name: dict(values) for name, values in quick.items()}
+    for preset in presets:
+        for name, values in shortened.items():
+            if "epochs" in values:
+                values["epochs"] = min(values["epochs"], preset.get(name, {}).get("epochs", math.inf))
+    return shortened
 
 
 def check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> None:

@@ -23,7 +23,7 @@ from npl0.config import (
     parse_layer_factors,
     suggest,
 )
-from npl0.presets import PRESETS
+from npl0.presets import PRESETS, QUICK
 from npl0.section import allowed_range
 from npl0.settings_file import format_toml, read_toml
 
@@ -216,6 +216,24 @@ def test_every_preset_holds_settings_in_their_ranges(model, method):
 def test_the_presets_that_ship_are_sound(model, method, quick):
     config = build_config({"model": model, "method": method}, quick)
     assert (config.model, config.method) == (model, method)
+
+
+@pytest.mark.parametrize("init_from", ["", "runs/dense"])
+@pytest.mark.parametrize(("model", "method"), PRESETS)
+def test_quick_never_trains_longer_than_the_presets(model, method, init_from):
+    settings = {"model": model, "method": method, "init_from": init_from}
+    plain, quick = (build_config(settings, quick) for quick in (False, True))
+    for section in ("train", "retrain"):
+        assert getattr(quick, section).epochs == min(getattr(plain, section).epochs, QUICK[section]["epochs"])
+
+
+def test_vgg16_has_one_budget_for_both_methods_from_a_dense_start():
+    l0, magnitude = (
+        build_config({"model": "vgg16", "method": method, "init_from": "runs/dense"}) for method in ("l0", "magnitude")
+    )
+    assert l0.train.epochs + l0.retrain.epochs == magnitude.train.epochs + magnitude.retrain.epochs == 11
+    # Without a start magnitude trains the dense network itself, as long as the dense run does.
+    assert PRESETS["vgg16", "magnitude"]["train"] == PRESETS["vgg16", "dense"]["train"]
 
 
 def test_digest_is_stable():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from npl0.config import ConfigError, RunConfig, parse_layer_factors
 from npl0.data import IMAGE_SHAPES, Dataset
-from npl0.nn.models import MODELS, build_model
+from npl0.nn.models import INPUT_SHAPES, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
 from npl0.start import Start, load_start, start_exists
@@ -90,7 +90,7 @@ def check_fit(config: RunConfig, begun: bool = False) -> Start | None:
     network = build_network(config)
     # Files of one's own in MNIST's format may hold images of any size, and tell it when they are read.
     if not (config.data == "mnist" and config.data_dir) and network.input_shape != IMAGE_SHAPES[config.data]:
-        raise ConfigError(_no_fit(config, network))
+        raise ConfigError(_no_fit(config))
     start = None
     if config.init_from and (not begun or start_exists(config.init_from)):
         start = load_start(config, network)
@@ -98,10 +98,10 @@ def check_fit(config: RunConfig, begun: bool = False) -> Start | None:
     return start
 
 
-def _no_fit(config: RunConfig, network: Network) -> str:
-    takes, has = network.input_shape, IMAGE_SHAPES[config.data]
+def _no_fit(config: RunConfig) -> str:
+    takes, has = INPUT_SHAPES[config.model], IMAGE_SHAPES[config.data]
     remedies = [f"--data {name}" for name, shape in IMAGE_SHAPES.items() if shape == takes]
-    remedies += [f"--model {name}" for name in MODELS if build_model(name, seed=None).input_shape == has]
+    remedies += [f"--model {name}" for name, shape in INPUT_SHAPES.items() if shape == has]
     return (
         f"{config.model} takes images of shape {takes}, but those of {config.data} are {has}; use "
         f"{' or '.join(remedies)}"

@@ -11,6 +11,7 @@ from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset, split_validation
 from npl0.methods import PRUNERS, build_network
 from npl0.metrics import count_correct, measure_layers
+from npl0.nn.models import CLASSES, INPUT_SHAPES
 from npl0.optim import Optimizer, build_optimizer
 from npl0.parallel import Workers
 from npl0.pruning import FixedMask, Masks, Pruner
@@ -51,13 +52,10 @@ class Run:
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
         self.observer, self.announce, self.start = observer or Observer(), announce, start
-        # Built once with its own statistics: with those of data of other channels, it could not be built and asked.
-        plain = build_network(config)
-        if dataset.image_shape != plain.input_shape or dataset.n_classes > plain.output_shape[0]:
+        if dataset.image_shape != (takes := INPUT_SHAPES[config.model]) or dataset.n_classes > CLASSES:
             raise ConfigError(
-                f"{config.model} takes images of shape {plain.input_shape} in at most "
-                f"{plain.output_shape[0]} classes; {dataset.name} has {dataset.image_shape} in "
-                f"{dataset.n_classes}; choose data of that shape, or another --model"
+                f"{config.model} takes images of shape {takes} in at most {CLASSES} classes; {dataset.name} has "
+                f"{dataset.image_shape} in {dataset.n_classes}; choose data of that shape, or another --model"
             )
         self.network = build_network(config, dataset)
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None

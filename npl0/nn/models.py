@@ -13,6 +13,7 @@ from npl0.nn.norm import BatchNorm
 
 MNIST_SHAPE: Shape = (1, 28, 28)
 CIFAR10_SHAPE: Shape = (3, 32, 32)
+CLASSES = 10
 
 # Channels of the 13 convolutions (Simonyan & Zisserman 2015, table 1, configuration D); a pooling ends each group.
 VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -34,7 +35,7 @@ def build_lenet300(
         ReLU(),
         Linear(300, 100),
         ReLU(),
-        Linear(100, 10),
+        Linear(100, CLASSES),
     ]
     return Network(layers, MNIST_SHAPE, "lenet300", seed, dtype, shard_size)
 
@@ -62,7 +63,7 @@ def build_lenet5(
         Flatten(),
         Linear(800, 500),
         ReLU(),
-        Linear(500, 10),
+        Linear(500, CLASSES),
     ]
     return Network(layers, MNIST_SHAPE, "lenet5", seed, dtype, shard_size)
 
@@ -104,11 +105,19 @@ def build_vgg16(
             layers += [Conv2d(inputs, channels, 3, padding=1, algorithm=conv, bias=False), BatchNorm(channels), ReLU()]
         layers.insert(-1, MaxPool2d(2))
     # Five poolings leave one pixel of 32 x 32, so the channels are the inputs of the hidden layer, and as many.
-    layers += [Flatten(), Linear(channels, channels, bias=False), BatchNorm(channels), ReLU(), Linear(channels, 10)]
+    layers += [
+        Flatten(),
+        Linear(channels, channels, bias=False),
+        BatchNorm(channels),
+        ReLU(),
+        Linear(channels, CLASSES),
+    ]
     return Network(layers, CIFAR10_SHAPE, "vgg16", seed, dtype, shard_size)
 
 
 MODELS: dict[str, Callable[..., Network]] = {"lenet5": build_lenet5, "lenet300": build_lenet300, "vgg16": build_vgg16}
+# What they take, known before anything is built.
+INPUT_SHAPES: dict[str, Shape] = {"lenet5": MNIST_SHAPE, "lenet300": MNIST_SHAPE, "vgg16": CIFAR10_SHAPE}
 
 
 def build_model(name: str, width: float = 1.0, **settings) -> Network:

@@ -168,6 +168,12 @@ def test_a_state_that_is_refused_changes_nothing_and_three_of_many_names_are_tol
         network.load_state(build(norm=False).state())
 
 
+@pytest.mark.parametrize("name", nn.models.MODELS)
+def test_the_tables_of_the_models_are_what_they_build(name):
+    network = nn.build_model(name, seed=None)
+    assert network.input_shape == nn.models.INPUT_SHAPES[name] and network.output_shape == (nn.models.CLASSES,)
+
+
 def test_layers_and_parameters_have_names():
     network = build()
     names = ["standardise1", "conv1", "relu1", "bn1", "maxpool1", "flatten1", "dropout1", "fc1"]

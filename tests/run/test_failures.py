@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from npl0 import methods
 from npl0.config import build_config
 from npl0.data import Dataset
 from npl0.data.idx import write_idx
@@ -122,6 +123,18 @@ def test_images_of_another_size_are_a_usage_error(command, tmp_path):
     code, _, err = command("--data", "mnist", "--data-dir", str(data))
     assert code == 2 and "lenet300 takes images of shape (1, 28, 28)" in err and "(1, 20, 20)" in err
     assert "choose data of that shape, or another --model" in err
+    code, _, err = command("--data", "mnist", "--data-dir", str(data), "--model", "vgg16")
+    assert code == 2 and "vgg16 takes images of shape (3, 32, 32) in at most 10 classes" in err
+
+
+def test_a_run_builds_its_network_no_more_often_than_it_must(command, monkeypatch):
+    built, original = [], methods.build_model
+    monkeypatch.setattr(
+        methods, "build_model", lambda name, **settings: built.append(name) or original(name, **settings)
+    )
+    assert command("--epochs", "0", "--retrain-epochs", "0", "--method", "dense")[0] == 0
+    # Once for nothing, so that what does not fit fails before data are loaded, and once to be trained.
+    assert len(built) == 2
 
 
 def _write_set(folder, side=28, n=20):

@@ -17,11 +17,13 @@ HEADER = [
 
 
 def load_results(folder: Path = RESULTS) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Return the results by experiment, model and method, each list in the order of the seeds."""
+    """Return the results by experiment, network and method, each list in the order of the seeds."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        groups[path.parent.parent.name, result["model"], result["method"]].append(result)
+        width = result["config"].get("width", 1)
+        network = result["model"] + (f" at width {width:g}" if width != 1 else "")
+        groups[path.parent.parent.name, network, result["method"]].append(result)
     for results in groups.values():
         results.sort(key=lambda result: result["seed"])
     return dict(sorted(groups.items(), key=lambda item: (item[0][1] != "lenet5", item[0])))
@@ -36,13 +38,13 @@ def spread(values: list[float], text: str) -> str:
 def rows() -> list[str]:
     """Return the lines of the table in Markdown."""
     lines = list(HEADER)
-    for (_, model, method), results in load_results().items():
+    for (_, network, method), results in load_results().items():
         accuracies = [
             spread([100 * result["accuracy"][point] for result in results], "{:.2f}")
             for point in ("trained", "pruned", "retrained")
         ]
         cells = [
-            f"{model}, {method}",
+            f"{network}, {method}",
             ", ".join(str(result["seed"]) for result in results),
             *(f"{accuracy} %" for accuracy in accuracies),
             spread([result["nnz"]["weights"] for result in results], "{:,.0f}"),

@@ -14,7 +14,7 @@ GENERAL = [
     (2, 3, 0, 1, 2, 3, (3, 1)),
     (2, 5, 2, 2, 1, 2, (2, 3)),
 ]
-# The last two are cut into several blocks of tiles.
+# The last three are cut into several blocks: two of tiles, one of filters.
 SEPARABLE = [
     (4, 3, 1, 2, 3, 1, (1, 2)),
     (4, 3, 0, 3, 2, 5, (2, 1)),
@@ -22,6 +22,7 @@ SEPARABLE = [
     (2, 3, 0, 1, 2, 3, (3, 1)),
     (4, 3, 1, 2, 3, 70, (3, 3)),
     (2, 3, 1, 2, 3, 64, (5, 2)),
+    (4, 3, 1, 2, 130, 1, (1, 2)),
 ]
 CASES = [*((winograd, case) for case in GENERAL), *((winograd3x3, case) for case in SEPARABLE)]
 

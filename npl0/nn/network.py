@@ -135,6 +135,7 @@ class Network:
             value[...] = arrays[name]
 
     def _shards(self, n: int) -> list[slice]:
+        """Cut n examples into shards; the last may have fewer examples than the others, or one more."""
         starts = list(range(0, n, self.shard_size))
         # A lone last example joins the shard before it: batch norm could not normalise it by itself.
         if len(starts) > 1 and n - starts[-1] == 1:
@@ -159,7 +160,7 @@ class Network:
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
-        """Run one shard `(features..., N)` through all layers; return the output and the caches."""
+        """Run one shard `(features..., N)`, which may be overwritten, through all layers; return output and caches."""
         caches = []
         for layer, run in zip(self.layers, passes, strict=True):
             x, cache = layer.forward(x, run)
@@ -167,7 +168,7 @@ class Network:
         return x, caches
 
     def backward(self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]) -> list[tuple[np.ndarray, ...]]:
-        """Run one shard backwards; return the gradients of the parameters layer by layer."""
+        """Run one shard backwards; return the gradients of the parameters layer by layer, in the passes' memory."""
         grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
         for i in reversed(range(self._first_trainable, len(self.layers))):
             need_grad_x = i > self._first_trainable
@@ -264,6 +265,7 @@ class Network:
             prepared = layer.prepare()
             for shard, x in enumerate(xs):
                 run = Pass(True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key))
+                # A copy, for the layer may overwrite what was yielded.
                 xs[shard], _ = layer.forward(x.copy(), run)
                 yield layer.name, xs[shard]
 

@@ -259,13 +259,12 @@ class Network:
         return logits
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the name and the output (features..., n) of every layer in training, for every shard of images."""
+        """Yield the name and the output (features..., n) of every layer in training, every one a copy, by shards."""
         xs = [self._columns(images[part]) for part in self._shards(len(images))]
         for i, layer in enumerate(self.layers):
             prepared = layer.prepare()
             for shard, x in enumerate(xs):
                 run = Pass(True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key))
-                # A copy, for the layer may overwrite what was yielded.
                 xs[shard], _ = layer.forward(x.copy(), run)
                 yield layer.name, xs[shard]
 

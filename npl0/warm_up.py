@@ -2,19 +2,23 @@
 
 import numpy as np
 
-from npl0.nn.layers import Pass
 from npl0.nn.network import Network
 from npl0.ops import gated_weight, update
+from npl0.parallel import Workers
 
 
 def compile_kernels(network: Network) -> None:
     """Call every kernel once, those of the layers by a step on two black images; slow only the first time on a machine.
 
-    The network is not changed: what the step measures and its gradients are dropped.
+    The step is one of the network itself, in the memory that training will use. What batch norm measures is put back;
+    of the network only gradients are left changed, which every step writes anew.
     """
-    passes = [Pass(True, prepared=layer.prepare(), generator=np.random.default_rng) for layer in network.layers]
-    logits, caches = network.forward(np.zeros((*network.input_shape, 2), network.dtype), passes)
-    network.backward(np.zeros_like(logits), caches, passes)
+    buffers = [array for layer in network.layers for array in layer.buffers.values()]
+    before = [array.copy() for array in buffers]
+    with Workers(1) as workers:
+        network.loss_and_gradients(np.zeros((2, *network.input_shape)), np.zeros(2, int), workers, (0,))
+    for array, values in zip(buffers, before, strict=True):
+        array[...] = values
     a, b, c, d, e, f = np.ones((6, 1), network.dtype)
     one = network.dtype.type(1)
     gated_weight.gated_weight(a, b, c, d, e)

@@ -1,11 +1,13 @@
 """The order of the house: a file imports only from lower floors and from its own folder."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "npl0"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "npl0"
 
 # A folder, or a file of the package itself, and its floor; what is new must be given its place here.
 FLOORS = {
@@ -103,6 +105,14 @@ def test_the_whole_house_was_seen():
     assert len(MODULES) > 30
     seen = {room for path in MODULES for room, _ in imports_of(ast.parse(path.read_text(encoding="utf-8")))}
     assert {"ops", "nn", "pruning", "train", "pipeline", "rng"} <= seen
+
+
+def test_the_page_on_the_architecture_shows_these_floors():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE)
+    shown = {name: int(floor) for floor, names in rows for name in re.findall(r"`(\w+)/?`", names)}
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert shown == {room: FLOORS[room] for room in rooms - {"__init__"}}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from npl0.gradcheck.problem import Check, Problem
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.norm import BatchNorm
+from npl0.ops.winograd3x3 import BLOCK_COLUMNS
 from npl0.pruning.base import Pruner
 from npl0.pruning.l0 import GATE_SHAPES, L0
 from npl0.pruning.magnitude import Magnitude
@@ -20,6 +21,8 @@ def _check(name: str, kind: str, build: Callable[..., Problem], *case) -> Check:
 # Kernel size, stride and padding of the convolutions by im2col; m, r and padding of those by Winograd.
 CONVOLUTIONS = [(1, 1, 0), (3, 1, 0), (3, 1, 1), (2, 2, 0), (3, 2, 1), (2, 3, 0), (5, 1, 2)]
 WINOGRAD = [(4, 5, 0), (4, 3, 0), (4, 3, 1), (2, 3, 1)]
+# Three rows of one tile: of examples enough to fill half a block with a tile, they are cut into two rows and one.
+IN_BLOCKS = (3, 1)
 
 # Size and stride of the pooling windows: side by side, overlapping, and with gaps between them.
 POOLS = [(2, 2), (3, 2), (2, 3)]
@@ -62,6 +65,7 @@ CHECKS: list[Check] = [
     _check("linear", "op", op.linear_problem),
     *(_check(f"conv2d {k}x{k} stride {s} pad {p}", "op", op.conv_problem, k, s, p) for k, s, p in CONVOLUTIONS),
     *(_check(f"winograd F({m},{r}) pad {p}", "op", op.winograd_problem, m, r, p) for m, r, p in WINOGRAD),
+    _check("winograd F(4,3) in blocks", "op", op.winograd_problem, 4, 3, 1, IN_BLOCKS, BLOCK_COLUMNS // 2),
     *(_check(f"maxpool {k}x{k} stride {s}", "op", op.maxpool_problem, k, s) for k, s in POOLS),
     *(_check(f"avgpool {k}x{k} stride {s}", "op", op.avgpool_problem, k, s) for k, s in POOLS),
     _check("relu", "op", op.relu_problem),

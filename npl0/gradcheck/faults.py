@@ -77,6 +77,23 @@ def _stride_ignored(right, grad_y, x, w, b):
     return grad_x, *right(grad_y, x, w, b)[1:]
 
 
+def _last_tile_wins(right, grad_y, x, w, b):
+    # The windows of tiles overlap by two rows; a later tile overwrites what an earlier one left there: `=` for `+=`.
+    grad_x = np.zeros_like(x)
+    for a in range(0, grad_y.shape[1], 4):
+        alone = np.zeros_like(grad_y)
+        alone[:, a : a + 4] = grad_y[:, a : a + 4]
+        grad_x[:, a : a + 6] = right(alone, x, w, b)[0][:, a : a + 6]
+    return grad_x, *right(grad_y, x, w, b)[1:]
+
+
+def _last_block_lost(right, grad_y, x, w, b):
+    grad_x, _, grad_b = right(grad_y, x, w, b)
+    others = grad_y.copy()
+    others[:, -4:] = 0
+    return grad_x, right(others, x, w, b)[1], grad_b
+
+
 def _last_window_wins(right, grad_y, x):
     # Where windows overlap, a later one overwrites what an earlier one left: `=` for `+=`.
     winner = pool.maxpool_forward(x, 3, 2)[1]
@@ -188,10 +205,10 @@ class _Plain(SGD):
 
 
 class _CorrectionForgotten(Adam):
-    def step(self, workers, factor=1.0) -> None:
+    def step(self, workers, factor=1.0, progress=0.0) -> None:
         # Far along in training the bias correction is 1.
         self.steps += 10_000
-        super().step(workers, factor)
+        super().step(workers, factor, progress)
         self.steps -= 10_000
 
 
@@ -211,6 +228,8 @@ _plant("stride ignored on the way back", "conv2d 2x2 stride 2 pad 0", _stride_ig
 _plant("padding not cut off", "conv2d 3x3 stride 1 pad 1", _change(0, lambda g: np.roll(g, 1, axis=1)))
 _plant("kernel flipped", "conv2d 3x3 stride 1 pad 0", _change(1, lambda g: g[:, :, ::-1, ::-1]))
 _plant("axes of the tile swapped", "winograd F(4,5) pad 0", _change(1, lambda g: g.swapaxes(2, 3)))
+_plant("overlapping tiles overwrite", "winograd F(4,3) pad 0", _last_tile_wins)
+_plant("grad_w of one block of tiles lost", "winograd F(4,3) in blocks", _last_block_lost)
 _plant("maximum of another cell", "maxpool 2x2 stride 2", _wrong_cell)
 _plant("overlapping windows overwrite", "maxpool 3x3 stride 2", _last_window_wins)
 _plant("mean's 1 / size² left out", "avgpool 2x2 stride 2", _change(0, lambda g: 4 * g))

@@ -37,8 +37,10 @@ def conv_problem(draw: Draw, kernel_size: int, stride: int, padding: int) -> Pro
     )
 
 
-def winograd_problem(draw: Draw, m: int, r: int, padding: int) -> Problem:
-    """Convolution by F(m, r), outputs of two by one tiles."""
+def winograd_problem(
+    draw: Draw, m: int, r: int, padding: int, tiles: tuple[int, int] = (2, 1), examples: int = 2
+) -> Problem:
+    """Convolution by F(m, r), outputs of two by one tiles or of so many."""
     ops = winograd3x3 if r == 3 else winograd
 
     def forward(x, w, b):
@@ -49,8 +51,8 @@ def winograd_problem(draw: Draw, m: int, r: int, padding: int) -> Problem:
         grads = ops.conv2d_backward(grad_y, forward(x, w, b)[1], u, m, x.shape, padding)
         return *grads, linear.bias_backward(grad_y)
 
-    height, width = 2 * m + r - 1 - 2 * padding, m + r - 1 - 2 * padding
-    arrays = [draw.normal(2, height, width, 2), draw.normal(3, 2, r, r), draw.normal(3)]
+    sides = (m * count + r - 1 - 2 * padding for count in tiles)
+    arrays = [draw.normal(2, *sides, examples), draw.normal(3, 2, r, r), draw.normal(3)]
     return GradientProblem(lambda *arrays: forward(*arrays)[0], gradients, arrays, step=LONG_STEP)
 
 

@@ -136,6 +136,7 @@ class Network:
             value[...] = arrays[name]
 
     def _shards(self, n: int) -> list[slice]:
+        """Cut n examples into shards; the last may have fewer examples than the others, or one more."""
         starts = list(range(0, n, self.shard_size))
         # A lone last example joins the shard before it: batch norm could not normalise it by itself.
         if len(starts) > 1 and n - starts[-1] == 1:
@@ -160,7 +161,7 @@ class Network:
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
-        """Run one shard `(features..., N)` through all layers; return the output and the caches."""
+        """Run one shard `(features..., N)`, which may be overwritten, through all layers; return output and caches."""
         caches = []
         for layer, run in zip(self.layers, passes, strict=True):
             x, cache = layer.forward(x, run)
@@ -168,7 +169,7 @@ class Network:
         return x, caches
 
     def backward(self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]) -> list[tuple[np.ndarray, ...]]:
-        """Run one shard backwards; return the gradients of the parameters layer by layer."""
+        """Run one shard backwards; return the gradients of the parameters layer by layer, in the passes' memory."""
         grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
         for i in reversed(range(self._first_trainable, len(self.layers))):
             need_grad_x = i > self._first_trainable
@@ -259,7 +260,7 @@ class Network:
         return logits
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the name and the output (features..., n) of every layer in training, for every shard of images."""
+        """Yield the name and the output (features..., n) of every layer in training, every one a copy, by shards."""
         xs = [self._columns(images[part]) for part in self._shards(len(images))]
         for i, layer in enumerate(self.layers):
             prepared = layer.prepare()

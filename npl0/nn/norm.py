@@ -56,7 +56,8 @@ class BatchNorm(Layer):
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
         scale, shift = self.scale.value, self.shift.value
         if not run.training:
-            return norm.batchnorm_inference(x, scale, shift, self.running_mean, self.running_var), None
+            mean, var = self.running_mean, self.running_var
+            return norm.batchnorm_inference(x, scale, shift, mean, var, new=run.new), None
         y, cache, statistics = norm.batchnorm_forward(x, scale, shift, new=run.new)
         return y, (cache, statistics)
 

@@ -143,9 +143,12 @@ def batchnorm_inference(
     running_mean: np.ndarray,
     running_var: np.ndarray,
     epsilon: float = EPSILON,
+    new: Allocator = fresh,
 ) -> np.ndarray:
     """Normalise by the running statistics: one multiplication and one addition a value."""
     factor = (scale / np.sqrt(running_var + epsilon)).astype(x.dtype)
     offset = (shift - running_mean * factor).astype(x.dtype)
     column = (-1,) + (1,) * (x.ndim - 1)
-    return x * factor.reshape(column) + offset.reshape(column)
+    y = np.multiply(x, factor.reshape(column), out=new("y", x.shape, x.dtype))
+    y += offset.reshape(column)
+    return y

@@ -136,9 +136,6 @@ def output_transposed_1d(d, t, c, a):
             t0[q], t1[q], t2[q], t3[q] = d0[q], d0[q] + d1[q], d0[q] - d1[q], d1[q]
 
 
-# Two dimensions, on a block of rows of tiles.
-
-
 @kernel
 def to_points_kernel(x, window, first, padding, v):
     """Transform the tiles of some rows: `V = Bᵀ x B` where window = n, `V = A x Aᵀ` where window = m.
@@ -238,10 +235,12 @@ def conv2d_forward(
     Raises
     ------
     ValueError
-        If an output side is not a multiple of m.
+        If u is not that of F(4, 3) or F(2, 3), or an output side is not a multiple of m.
     """
     channels, height, width, examples = x.shape
     n2, out_channels = u.shape[:2]
+    if (m, n2) not in ((4, 36), (2, 16)):
+        raise ValueError(f"F(4, 3) of 36 points and F(2, 3) of 16 are known here, not F({m}, 3) and {n2} points")
     out_h, out_w = height + 2 * padding - 2, width + 2 * padding - 2
     if out_h % m or out_w % m:
         raise ValueError(f"F({m}, 3) needs output sides that are multiples of {m}, not {out_h} x {out_w}")

@@ -193,6 +193,8 @@ def test_activations_are_named_and_end_in_the_logits(batch):
     assert list(outputs) == [layer.name for layer in network.layers]
     # Every shard of the batch is looked at: the bad tensor may be in the last one.
     np.testing.assert_allclose(np.concatenate(outputs["fc1"]), network.predict(batch[0]), rtol=1e-5, atol=1e-6)
+    # ReLU, which writes over its input, has got a copy.
+    assert all(y.min() < 0 for y in outputs["conv1"])
 
 
 @pytest.mark.parametrize(

@@ -124,10 +124,12 @@ def test_batch_norm_kernels_equal_their_references_and_their_source(generator, d
             np.testing.assert_allclose(found, right, rtol=2e-4, atol=2e-4 * np.abs(right).max())
 
 
-def test_batch_norm_at_inference_uses_the_running_statistics(generator, dtype):
+def test_batch_norm_at_inference_uses_the_running_statistics(generator, dirty, dtype):
     x = generator.standard_normal((2, 3, 3, 4)).astype(dtype)
     mean, var = np.array([1, -1], dtype), np.array([4, 9], dtype)
-    y = norm.batchnorm_inference(x, np.array([2, 1], dtype), np.array([0, 5], dtype), mean, var, epsilon=0)
+    before = x.copy()
+    y = norm.batchnorm_inference(x, np.array([2, 1], dtype), np.array([0, 5], dtype), mean, var, epsilon=0, new=dirty)
+    np.testing.assert_array_equal(x, before)
     np.testing.assert_allclose(y[0], (x[0] - 1) / 2 * 2, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(y[1], (x[1] + 1) / 3 + 5, rtol=1e-4, atol=1e-5)
     assert y.dtype == dtype

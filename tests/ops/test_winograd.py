@@ -14,7 +14,7 @@ GENERAL = [
     (2, 3, 0, 1, 2, 3, (3, 1)),
     (2, 5, 2, 2, 1, 2, (2, 3)),
 ]
-# The last two are cut into several blocks of tiles.
+# The last three are cut into several blocks: two of tiles, one of filters.
 SEPARABLE = [
     (4, 3, 1, 2, 3, 1, (1, 2)),
     (4, 3, 0, 3, 2, 5, (2, 1)),
@@ -22,6 +22,7 @@ SEPARABLE = [
     (2, 3, 0, 1, 2, 3, (3, 1)),
     (4, 3, 1, 2, 3, 70, (3, 3)),
     (2, 3, 1, 2, 3, 64, (5, 2)),
+    (4, 3, 1, 2, 130, 1, (1, 2)),
 ]
 CASES = [*((winograd, case) for case in GENERAL), *((winograd3x3, case) for case in SEPARABLE)]
 
@@ -109,6 +110,13 @@ def test_sides_that_are_no_multiples_of_the_tile_are_refused(generator, ops):
         ops.conv2d_forward(np.zeros((1, 7, 6, 2)), u, np.zeros(1), 4)
 
 
+@pytest.mark.parametrize(("m", "of"), [(6, 6), (3, 3), (2, 4)])
+def test_other_tiles_than_the_two_that_are_written_out_are_refused(generator, m, of):
+    u = winograd.transform_weight(generator.standard_normal((1, 1, 3, 3)), of)
+    with pytest.raises(ValueError, match=rf"are known here, not F\({m}, 3\) and {(of + 2) ** 2} points"):
+        winograd3x3.conv2d_forward(np.zeros((1, 14, 14, 2)), u, None, m)
+
+
 # The function, the matrix it applies (of a_t, g, b_t), and whether the pixels are what it is applied to.
 ONE_DIMENSION = [
     (winograd3x3.input_1d, 2, True),
@@ -140,19 +148,31 @@ def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, 
 
 
 @pytest.mark.parametrize(("m", "window"), [(4, 6), (4, 4), (2, 4), (2, 2)])
-def test_transform_kernels_equal_their_source_and_are_transposes(generator, dirty, dtype, m, window):
-    padding = (window - m) // 2
-    x = generator.standard_normal((2, 3 * m, 2 * m, 3)).astype(dtype)
-    shape = ((m + 2) ** 2, 2, 2, 2 * 3)
-    v, interpreted = dirty("v", shape, dtype), dirty("v", shape, dtype)
-    winograd3x3.to_points_kernel(x, window, 1, padding, v)
-    winograd3x3.to_points_kernel.py_func(x, window, 1, padding, interpreted)
-    np.testing.assert_allclose(interpreted, v, rtol=1e-4, atol=1e-4)
-    points = generator.standard_normal(shape).astype(dtype)
-    back, interpreted = np.zeros((2, *x.shape), dtype)
-    winograd3x3.from_points_kernel(points, window, 1, padding, back)
-    winograd3x3.from_points_kernel.py_func(points, window, 1, padding, interpreted)
-    np.testing.assert_allclose(interpreted, back, rtol=1e-4, atol=1e-4)
-    # <T x, p> = <x, Tᵀ p>, where the windows do not overlap and Tᵀ p is written, not added, too.
-    assert np.vdot(v, points) == pytest.approx(np.vdot(x, back), rel=1e-3, abs=1e-2)
-    assert back.any()
+def test_transform_kernels_are_the_matrices_of_whole_tiles(generator, dirty, dtype, m, window):
+    a_t, _, b_t = winograd.tile_matrices(m, 3, np.dtype(float))
+    matrix = b_t if window == m + 2 else a_t.T
+    channels, tile_rows, tile_columns, n, padding = 2, 3, 2, 5, (window - m) // 2
+    shape = ((m + 2) ** 2, channels, tile_rows, tile_columns * n)
+    x = generator.standard_normal((channels, m * tile_rows, m * tile_columns, n)).astype(dtype)
+    columns = conv.im2col_reference(x, window, window, m, padding)
+    transformed = (matrix @ columns.reshape(channels, window**2, -1)).transpose(1, 0, 2).reshape(shape)
+    # The kernels are given the last two of the three rows of tiles.
+    points = np.zeros(shape, dtype)
+    points[:, :, 1:] = generator.standard_normal(points[:, :, 1:].shape)
+    columns = matrix.T @ points.transpose(1, 0, 2, 3).reshape(channels, shape[0], -1)
+    summed = conv.col2im_reference(columns.reshape(channels * window**2, -1), x.shape, window, window, m, padding)
+    if window == m + 2:
+        summed += x
+    else:
+        summed[:, :m] = x[:, :m]
+    for to_points, from_points in (
+        (winograd3x3.to_points_kernel, winograd3x3.from_points_kernel),
+        (winograd3x3.to_points_kernel.py_func, winograd3x3.from_points_kernel.py_func),
+    ):
+        v = dirty("v", points[:, :, 1:].shape, dtype)
+        to_points(x, window, 1, padding, v)
+        np.testing.assert_allclose(v, transformed[:, :, 1:], rtol=1e-4, atol=1e-4)
+        # Where windows overlap the kernel adds to what is there, else it overwrites it.
+        back = x.copy()
+        from_points(points[:, :, 1:].copy(), window, 1, padding, back)
+        np.testing.assert_allclose(back, summed, rtol=1e-4, atol=1e-4)

@@ -9,7 +9,12 @@ import numpy as np
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 # nogil, not parallel: threads work on different shards, and two pools on the same cores starve each other.
-kernel = numba.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+_SETTINGS = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
+kernel = numba.njit(cache=True, **_SETTINGS)
+
+# For what kernels call. Left to be called, it has two bodies, one compiled for itself and one with the kernel; which of
+# them runs depends on whether the kernel was compiled or loaded from the cache, and they may differ in the last bit.
+inlined = numba.njit(forceinline=True, **_SETTINGS)
 
 
 class Allocator:

@@ -28,7 +28,7 @@ A block is as small as matrix products allow, so that V and M stay in the outer 
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh, kernel
+from npl0.ops.kernel import Allocator, fresh, inlined, kernel
 from npl0.ops.winograd import transform_weight_backward
 
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
@@ -40,7 +40,7 @@ BLOCK_FILTERS = 128
 # are t[k, c, a], not those of a view t[:, c, a]: that they are contiguous is then in their type, and makes fast loops.
 
 
-@kernel
+@inlined
 def input_1d(d, t, c, a):
     """Compute `t[:, c, a] = Bᵀ d`, d (n, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
@@ -64,7 +64,7 @@ def input_1d(d, t, c, a):
             t3[q] = d3[q] - d1[q]
 
 
-@kernel
+@inlined
 def input_transposed_1d(t, c, a, d):
     """Compute `d = B t[:, c, a]`, d (n, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
@@ -91,7 +91,7 @@ def input_transposed_1d(t, c, a, d):
             d3[q] = t3[q]
 
 
-@kernel
+@inlined
 def output_1d(t, c, a, d):
     """Compute `d = Aᵀ t[:, c, a]`, d (m, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type
@@ -114,7 +114,7 @@ def output_1d(t, c, a, d):
             d1[q] = t1[q] - t2[q] + t3[q]
 
 
-@kernel
+@inlined
 def output_transposed_1d(d, t, c, a):
     """Compute `t[:, c, a] = A d`, d (m, lanes), t (n, C, rows, lanes)."""
     number = d.dtype.type

@@ -1,0 +1,30 @@
+"""What all kernels must be: the same, whether they were compiled or loaded."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+TRAIN = """
+import hashlib
+import numpy as np
+from npl0 import L0, fit, nn
+
+generator = np.random.default_rng(0)
+images, labels = generator.integers(0, 256, (8, 3, 32, 32)).astype(np.uint8), generator.integers(0, 10, 8)
+network = nn.build_model("vgg16", width=1 / 4)
+fit(network, images, labels, L0(network, n_train=8), epochs=2, optimizer="sgd", quiet=True)
+print(hashlib.sha256(b"".join(array.tobytes() for array in network.state().values())).hexdigest())
+"""
+
+
+def test_a_training_that_compiles_its_kernels_has_the_bits_of_one_that_loads_them(tmp_path):
+    command, environment = [sys.executable, "-c", TRAIN], {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    compiled, loaded = (
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert compiled == loaded

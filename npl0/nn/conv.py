@@ -62,7 +62,7 @@ class Conv2d(Affine):
         """Return m of the F(m x m, r x r) to use, 0 for im2col.
 
         The measured rule of `auto` (`experiments/bench_conv.py`): the saved multiplications pay for the transforms from
-        8 input channels for F(4x4, 5x5), from 14 for F(4x4, 3x3), and from 32 for the small tile.
+        8 input channels for the tile of 4, with 3 x 3 and 5 x 5 alike, and from 32 for the tile of 2.
         """
         _, in_channels, kernel_size, _ = self.weight.value.shape
         fitting = [
@@ -77,8 +77,8 @@ class Conv2d(Affine):
             )
         if self.algorithm == "im2col" or not fitting:
             return 0
-        pays = {4: in_channels * kernel_size >= 40, 2: in_channels >= 32}
-        return fitting[0] if self.algorithm == "winograd" or pays[fitting[0]] else 0
+        tile = fitting[0]
+        return tile if self.algorithm == "winograd" or in_channels >= {4: 8, 2: 32}[tile] else 0
 
     def macs(self, shape: Shape) -> int:
         _, *sides = self.output_shape(shape)

@@ -54,7 +54,7 @@ from npl0.optim import SGD, Adam, ParameterGroup, build_optimizer
 from npl0.parallel import Workers, available_threads
 from npl0.parameter import Parameter
 from npl0.pruning import L0, FixedMask, Magnitude, Masks, Pruner, apply_masks, density
-from npl0.train import DivergedError, EpochRow, Observer, Progress, Stage, train_stage
+from npl0.train import DivergedError, EpochRow, Observer, Progress, Stage, check_batches, train_stage
 
 __all__ = [
     "L0",
@@ -177,6 +177,7 @@ def fit(
             raise ValueError(
                 f"{change} changes images of shape (C, H, W), but the network takes {network.input_shape}; use 0"
             )
+    check_batches(network, len(images), settings.batch_size)
     if pruner is None:
         pruner = Pruner(network)
     elif isinstance(pruner, L0) and pruner.n_train != len(images):

@@ -14,7 +14,7 @@ FORMAT = "npl0-1"
 _HEADER = "header"
 # What zipfile, zlib and NumPy's reader raise for bytes that are not what they should be.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
-_REMEDIES = {"a checkpoint": "delete it to start anew", "a model": "make it again"}
+_REMEDIES = {"a checkpoint": "delete it to start anew", "a model": "name another, or make it again"}
 
 
 class CheckpointError(ValueError):
@@ -63,10 +63,11 @@ def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str,
 def _read_members(path: Path) -> dict[str, np.ndarray]:
     # Opened here, because NumPy leaves a damaged archive open when it fails.
     with open(path, "rb") as file:
+        # NumPy would take anything but an archive for a pickle, and advise to allow it.
+        if file.read(4) != b"PK\x03\x04":
+            raise ValueError("not an .npz archive")
+        file.seek(0)
         archive = np.load(file, allow_pickle=False)
-        # NumPy decides by the first bytes what it returns; a lone array has no members.
-        if isinstance(archive, np.ndarray):
-            raise ValueError("a single .npy array")
         with archive:
             return {name: archive[name] for name in archive.files}
 

@@ -148,15 +148,18 @@ SECTIONS: dict[str, type[Section]] = {
 
 def parse_layer_factors(text: str) -> dict[str, float]:
     """Read `conv1=0.5,fc1=2`; ConfigError says what is wrong."""
-    factors = {}
+    factors: dict[str, float] = {}
     for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
+        name, _, value = (word.strip() for word in part.partition("="))
         try:
-            factors[name.strip()] = float(value)
+            factor = float(value)
         except ValueError:
-            equals = ""
-        if not equals or not 0 <= factors[name.strip()] < math.inf:
-            raise ConfigError(f"layer_lambda {part!r} is not NAME=FACTOR with a factor of at least 0")
+            factor = math.nan
+        if not name or not 0 <= factor < math.inf:
+            raise ConfigError(f"layer_lambda {part!r} is not NAME=FACTOR with a finite factor of at least 0")
+        if name in factors:
+            raise ConfigError(f"layer_lambda names {name} twice; give each layer one factor")
+        factors[name] = factor
     return factors
 
 

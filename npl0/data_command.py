@@ -25,7 +25,9 @@ def build_parser(prog: str = "python -m npl0 data") -> Parser:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     fetch = actions.add_parser("fetch", help="download a data set into the cache")
     fetch.add_argument("name", metavar="NAME", help="data set: cifar10")
-    take = actions.add_parser("import", help="check a copy of CIFAR-10 and put it into the cache")
+    take = actions.add_parser(
+        "import", help="check a copy of CIFAR-10 and put it into the cache, in the place of what is there"
+    )
     take.add_argument("path", metavar="FILE-OR-FOLDER", help="cifar-10-binary.tar.gz, or a folder with the batch files")
     check = actions.add_parser("check", help="show which data sets there are, and whether they are the published ones")
     check.add_argument("name", metavar="NAME", nargs="?", help=f"one of {', '.join(DATA_NAMES)} (default: all)")
@@ -73,8 +75,11 @@ def _fetch(name: str) -> None:
 def _import(path: Path) -> None:
     from npl0.data.cifar10 import import_cifar10
 
+    replaced = _where("cifar10")
     dataset = import_cifar10(path)
     print(_table([_row(dataset)]))
+    if replaced:
+        print(f"note: this copy took the place of the one that was in {replaced}", file=sys.stderr)
     if not dataset.canonical:
         print(f"note: {path} is not, byte for byte, the published set", file=sys.stderr)
 

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import re
 from typing import Any, NoReturn
 
 from npl0.config import SECTIONS, RunConfig
@@ -30,7 +31,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             first = unknown[0].split("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-            near = difflib.get_close_matches(first, known, 1) if first.startswith("-") else []
+            # Nobody who looks for another flag means --help; and the field says lr.
+            known.remove("--help")
+            meant = re.sub(r"\blr\b", "learning-rate", first)
+            near = difflib.get_close_matches(meant, known, 1) if first.startswith("-") else []
             self.error(f"unknown argument {first!r}: {f'did you mean {near[0]!r}?' if near else 'see --help'}")
         return namespace
 

@@ -12,6 +12,7 @@ from npl0.nn.models import INPUT_SHAPES, build_model
 from npl0.nn.network import Network
 from npl0.pruning import L0, Magnitude, Pruner
 from npl0.start import Start, load_start, start_exists
+from npl0.train import check_batches
 
 
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
@@ -95,6 +96,7 @@ def check_fit(config: RunConfig, begun: bool = False) -> Start | None:
     if config.init_from and (not begun or start_exists(config.init_from)):
         start = load_start(config, network)
     PRUNERS[config.method](network, config, 1)
+    check_batches(network, config.train.batch_size, config.train.batch_size)
     return start
 
 

@@ -182,6 +182,11 @@ def find_model(path: str | Path) -> Path:
             f"the run {folder} is not finished; finish it with: python -m npl0.run --config {folder / 'config.toml'} "
             f"--out {folder.parent}"
         )
+    if (folder / "result.json").is_file():
+        raise CheckpointError(
+            f"the run {folder} is finished, but its model.npz is not there; repeat the run with --force, or in another "
+            "--out"
+        )
     inside = sorted(entry.parent.name for entry in folder.glob("*/model.npz"))
     hint = f"; it holds the runs {', '.join(inside[:5])}: name one of them" if inside else ""
     raise CheckpointError(f"{folder} has no model.npz{hint or '; name the folder of a finished run'}")

@@ -18,7 +18,7 @@ from npl0.pruning import FixedMask, Masks, Pruner
 from npl0.record import RunFolder, describe_environment
 from npl0.result import RunState, make_result
 from npl0.start import Start
-from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
+from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
 
 
 class Run:
@@ -37,7 +37,7 @@ class Run:
     Raises
     ------
     ConfigError
-        If the model does not take the data's images or classes.
+        If the model does not take the data's images or classes, or a batch leaves a batch norm with one image.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Run:
         if config.validation:
             split = split_validation(dataset, config.validation, config.seed)
             self.train_set, self.validation = split[:2], split[2:]
+        check_batches(self.network, len(self.train_set[0]), config.train.batch_size)
         # Settings are chosen on the validation split; the test set is for the final figures only.
         self.held_out = self.validation or (dataset.test_images, dataset.test_labels)
         self.state = RunState()

@@ -22,7 +22,9 @@ from npl0.nn.network import Network
 from npl0.settings_file import format_toml, read_toml
 from npl0.train import EpochRow
 
-NOTE = "# Made by npl0. Repeat the run with: python -m npl0.run --force --config config.toml\n"
+NOTE = """\
+# Made by npl0. Repeat the run, in the folder where it was started, with: python -m npl0.run --force --config THIS-FILE
+"""
 
 
 # What a run leaves behind besides config.toml.

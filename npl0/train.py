@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npl0 import rng
+from npl0.config import ConfigError
 from npl0.data.augment import augment
 from npl0.memory import peak_memory_mb
 from npl0.metrics import count_correct, first_not_finite
@@ -110,6 +111,18 @@ class Observer:
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         """Be told of every epoch."""
+
+
+def check_batches(network: Network, n: int, batch_size: int) -> None:
+    """Raise ConfigError if a mini-batch of n training examples leaves a batch norm alone with a single one."""
+    for layer in network.layers:
+        for size in {min(batch_size, n), n % batch_size} - {0}:
+            if any(part.stop - part.start < layer.min_examples for part in network.shards(size)):
+                raise ConfigError(
+                    f"{layer.name} of {network.name} cannot normalise a single image: of {n:,} training images in "
+                    f"batches of {batch_size} and shards of {network.shard_size} one is left alone; use another batch "
+                    "size, shard size or number of images"
+                )
 
 
 def train_stage(

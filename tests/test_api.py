@@ -187,6 +187,31 @@ def test_fit_refuses_what_is_not_sound_before_any_work(data, changed, message):
     np.testing.assert_array_equal(network.weights[0].value, before)
 
 
+@pytest.mark.parametrize(("n", "batch_size", "shard_size"), [(4, 1, 64), (5, 4, 64), (1, 8, 64), (3, 8, 1), (9, 8, 2)])
+def test_fit_refuses_batches_that_leave_a_batch_norm_one_example(n, batch_size, shard_size):
+    layers = [npl0.Linear(6, 3), npl0.BatchNorm(3), npl0.ReLU(), npl0.Linear(3, 2)]
+    network = npl0.Network(layers, (6,), shard_size=shard_size)
+    before = network.weights[0].value.copy()
+    with pytest.raises(ValueError, match=rf"bn1 of network cannot normalise a single image: of {n} training images"):
+        npl0.fit(network, np.ones((n, 6), np.float32), np.arange(n) % 2, batch_size=batch_size, quiet=True)
+    np.testing.assert_array_equal(network.weights[0].value, before)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "shard_size"), [(4, 2, 64), (6, 4, 64), (5, 8, 2), (2, 8, 1)])
+def test_fit_takes_batches_that_leave_no_batch_norm_one_example(n, batch_size, shard_size):
+    layers = [npl0.Linear(6, 3), npl0.BatchNorm(3), npl0.ReLU(), npl0.Linear(3, 2)]
+    network = npl0.Network(layers, (6,), shard_size=shard_size)
+    images = np.random.default_rng(0).normal(size=(n, 6)).astype(np.float32)
+    assert len(npl0.fit(network, images, np.arange(n) % 2, epochs=1, batch_size=batch_size, quiet=True)) == 1
+
+
+def test_fit_takes_single_images_where_a_batch_norm_has_their_pixels():
+    layers = [npl0.Conv2d(1, 3, 3), npl0.BatchNorm(3), npl0.Flatten(), npl0.Linear(48, 2)]
+    network = npl0.Network(layers, (1, 6, 6))
+    images = np.random.default_rng(0).normal(size=(3, 1, 6, 6)).astype(np.float32)
+    assert len(npl0.fit(network, images, np.arange(3) % 2, epochs=1, batch_size=1, quiet=True)) == 1
+
+
 def test_fit_refuses_another_networks_pruner(data):
     pruner = npl0.Magnitude(small_network(data))
     with pytest.raises(ValueError, match="the pruner was made for another network"):

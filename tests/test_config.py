@@ -127,8 +127,13 @@ def test_layer_factors():
 
 @pytest.mark.parametrize("text", ["conv1", "conv1=", "conv1=x", "conv1=-1", "conv1=nan", "conv1=inf", "fc1=1,conv1:2"])
 def test_bad_layer_factors(text):
-    with pytest.raises(ConfigError, match="is not NAME=FACTOR with a factor of at least 0"):
+    with pytest.raises(ConfigError, match="is not NAME=FACTOR with a finite factor of at least 0"):
         parse_layer_factors(text)
+
+
+def test_a_layer_has_one_factor():
+    with pytest.raises(ConfigError, match="layer_lambda names conv1 twice; give each layer one factor"):
+        parse_layer_factors("conv1=0.5,fc1=2, conv1 = 3")
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

@@ -120,8 +120,11 @@ def test_check_shows_every_set(data, cifar_folder):
     assert " ".join(cells(out, "mnist")) == "inside the package yes e0130f111822ed58 60,000 10,000"
     assert " ".join(cells(out, "cifar10")) == "not downloaded - - - -"
     assert cells(out, "synthetic")[-3:] == ["5a8f6d91fc17e3dd", "2,000", "500"]
-    assert data("import", cifar_folder)[0] == 0
+    code, _, err = data("import", cifar_folder)
+    assert code == 0 and "took the place" not in err
     assert cells(data("check")[1], "cifar10")[-2:] == ["25", "5"]
+    # An import replaces what is there, and says so.
+    assert "took the place of the one that was in" in data("import", cifar_folder)[2]
 
 
 def test_check_of_what_is_missing_or_damaged_fails(data, cache, cifar_folder):

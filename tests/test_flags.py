@@ -46,6 +46,8 @@ def test_only_what_was_given_becomes_a_setting(parser):
     [
         (["--epoch", "3"], "test: unknown argument '--epoch': did you mean '--epochs'?\n"),
         (["--l0-lamda=3"], "test: unknown argument '--l0-lamda': did you mean '--l0-lambda'?\n"),
+        (["--lr", "1"], "test: unknown argument '--lr': did you mean '--learning-rate'?\n"),
+        (["--gate-lr", "1"], "test: unknown argument '--gate-lr': did you mean '--gate-learning-rate'?\n"),
         (["--zzzzzz"], "test: unknown argument '--zzzzzz': see --help\n"),
         (["lenet5"], "test: unknown argument 'lenet5': see --help\n"),
         (["--epochs", "many"], "test: argument --epochs: invalid int value: 'many'\n"),

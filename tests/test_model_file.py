@@ -96,8 +96,12 @@ def test_what_is_no_model_is_told(tmp_path):
     with pytest.raises(CheckpointError, match=r"m\.npz does not exist"):
         npl0.load_model(path)
     np.savez(path, a=np.ones(2))
-    with pytest.raises(CheckpointError, match=r"damaged or not a model of npl0's .*; make it again"):
+    with pytest.raises(CheckpointError, match=r"damaged or not a model of npl0's .*; name another, or make it again"):
         npl0.load_model(path)
+    for text in (b"", b"# A text", (b"\x93NUMPY" + b" " * 100)):
+        path.write_bytes(text)
+        with pytest.raises(CheckpointError, match=r"not a model of npl0's \(not an \.npz archive\); name another"):
+            npl0.load_model(path)
     save_arrays(path, {"kind": "checkpoint"}, {})
     with pytest.raises(CheckpointError, match=r"holds a checkpoint, not a model"):
         npl0.load_model(path)

@@ -48,6 +48,8 @@ class Layer:
     name = ""
     # Whether nothing needs x any more when `forward` returns: neither the backward, nor y by being x.
     is_done_with_x = False
+    # How many examples a shard must have in training.
+    min_examples = 1
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

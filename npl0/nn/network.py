@@ -135,7 +135,7 @@ class Network:
         for name, value in self.state().items():
             value[...] = arrays[name]
 
-    def _shards(self, n: int) -> list[slice]:
+    def shards(self, n: int) -> list[slice]:
         """Cut n examples into shards; the last may have fewer examples than the others, or one more."""
         starts = list(range(0, n, self.shard_size))
         # A lone last example joins the shard before it: batch norm could not normalise it by itself.
@@ -207,7 +207,7 @@ class Network:
     def _loss_and_gradients(
         self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
     ) -> tuple[float, int]:
-        shards = self._shards(n := len(images))
+        shards = self.shards(n := len(images))
         prepared = self._prepare(len(shards), workers)
 
         def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
@@ -246,7 +246,7 @@ class Network:
             return self._predict(images, workers)
 
     def _predict(self, images: np.ndarray, workers: Workers) -> np.ndarray:
-        shards = self._shards(len(images))
+        shards = self.shards(len(images))
         prepared = self._prepare(workers.threads, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
 
@@ -261,7 +261,7 @@ class Network:
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and the output (features..., n) of every layer in training, every one a copy, by shards."""
-        xs = [self._columns(images[part]) for part in self._shards(len(images))]
+        xs = [self._columns(images[part]) for part in self.shards(len(images))]
         for i, layer in enumerate(self.layers):
             prepared = layer.prepare()
             for shard, x in enumerate(xs):

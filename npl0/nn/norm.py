@@ -1,5 +1,6 @@
 """The batch-normalisation layer."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ class BatchNorm(Layer):
         self.shift = Parameter(np.zeros(features, np.float32), "shift")
         self.running_mean = np.zeros(features, np.float32)
         self.running_var = np.ones(features, np.float32)
+
+    def settle(self, shape: Shape) -> None:
+        # One value has no variance, so where a feature has a single value an image, one image is not enough.
+        self.min_examples = 2 if math.prod(shape[1:]) == 1 else 1
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -107,7 +107,9 @@ def batchnorm_forward(
     rows = x.reshape(x.shape[0], -1)
     features, m = rows.shape
     if m < 2:
-        raise ValueError("batch norm needs at least 2 values a feature in training; use larger batches")
+        raise ValueError(
+            "batch norm needs at least 2 values a feature in training, so more than one example in every shard"
+        )
     mean, var, inverse_std = np.empty((3, features), x.dtype)
     y = new("y", rows.shape, x.dtype)
     batchnorm_kernel(rows, scale, shift, epsilon, y, mean, var, inverse_std)

@@ -101,11 +101,9 @@ class L0(Pruner):
         if n_train < 1 or ramp_steps < 0:
             raise ValueError(f"n_train must be at least 1 and ramp_steps at least 0, not {n_train} and {ramp_steps}")
         factors = layer_lambda or {}
-        layers = {weight.layer for weight in network.weights}
-        if unknown := sorted(factors.keys() - layers):
-            raise ValueError(
-                f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(sorted(layers))}"
-            )
+        layers = [weight.layer for weight in network.weights]
+        if unknown := [name for name in factors if name not in layers]:
+            raise ValueError(f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(layers)}")
         if not all(0 <= factor < math.inf for factor in factors.values()):
             raise ValueError(f"the factors of layer_lambda must be at least 0 and finite, not {factors}")
         self.n_train, self.seed, self.ramp_steps = n_train, seed, ramp_steps

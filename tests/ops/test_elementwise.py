@@ -136,5 +136,5 @@ def test_batch_norm_at_inference_uses_the_running_statistics(generator, dirty, d
 
 
 def test_batch_norm_of_one_value_is_refused():
-    with pytest.raises(ValueError, match="at least 2 values a feature in training; use larger batches"):
+    with pytest.raises(ValueError, match="at least 2 values a feature in training, so more than one"):
         norm.batchnorm_forward(np.zeros((3, 1)), np.ones(3), np.zeros(3))

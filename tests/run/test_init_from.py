@@ -138,8 +138,10 @@ def test_a_start_that_may_have_seen_the_validation_split_is_refused(command, den
 def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tmp_path, monkeypatch):
     monkeypatch.setattr("npl0.data.load_dataset", lambda *_: pytest.fail("the data was loaded"))
     empty, unfinished, damaged = tmp_path / "empty", tmp_path / "unfinished", tmp_path / "damaged.npz"
-    empty.mkdir()
-    unfinished.mkdir()
+    bare = tmp_path / "bare"
+    for folder in (empty, unfinished, bare):
+        folder.mkdir()
+    (bare / "result.json").write_text("{}")
     (unfinished / "checkpoint.npz").touch()
     damaged.write_bytes((dense / "model.npz").read_bytes()[:-100])
     for source, code, message in [
@@ -147,6 +149,7 @@ def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tm
         (empty, 1, f"{empty} has no model.npz; name the folder of a finished run"),
         (unfinished, 1, f"the run {unfinished} is not finished; finish it with: python -m npl0.run --config"),
         (damaged, 1, "damaged.npz is damaged or not a model of npl0's"),
+        (bare, 1, f"the run {bare} is finished, but its model.npz is not there; repeat the run with --force"),
         (dense, 2, "it holds a lenet300, and this run trains lenet5; use its --model and --width"),
     ]:
         for dry in ((), ("--dry-run",)):
@@ -192,6 +195,19 @@ def test_a_start_brings_a_preset_of_its_own(model, method):
     for section, values in preset.items():
         assert begun[section] == {**plain[section], **values} != plain[section]
     assert build_config({**settings, "init_from": "/run", "train": {"epochs": 7}}).train.epochs == 7
+
+
+def test_a_lone_image_for_a_batch_norm_is_a_usage_error(cifar_folder, tmp_path, capsys):
+    flags = ["--model", "vgg16", "--width", "0.0625", "--data-dir", str(cifar_folder), "--out", str(tmp_path / "runs")]
+    for more in (["--batch-size", "1"], ["--shard-size", "1"]):
+        for dry in ([], ["--dry-run"]):
+            assert run_module.main([*flags, *more, *dry]) == 2
+            assert "bn14 of vgg16 cannot normalise a single image: of " in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    # Of the 25 images 24 are two batches, and one is left.
+    assert run_module.main([*flags, "--batch-size", "12"]) == 2
+    told = "of 25 training images in batches of 12 and shards of 64 one is left alone; use another batch size"
+    assert told in capsys.readouterr().err
 
 
 def test_vgg16_goes_from_a_dense_run_to_a_pruned_one(cifar_folder, tmp_path, capsys):

@@ -40,13 +40,15 @@ def rows() -> list[str]:
     lines = list(HEADER)
     for (_, network, method), results in load_results().items():
         accuracies = [
-            spread([100 * result["accuracy"][point] for result in results], "{:.2f}")
+            spread([100 * result["accuracy"][point] for result in results], "{:.2f}") + " %"
             for point in ("trained", "pruned", "retrained")
         ]
+        if method == "dense":
+            accuracies[1:] = ["-", "-"]
         cells = [
             f"{network}, {method}",
             ", ".join(str(result["seed"]) for result in results),
-            *(f"{accuracy} %" for accuracy in accuracies),
+            *accuracies,
             spread([result["nnz"]["weights"] for result in results], "{:,.0f}"),
             spread([result["compression_ratio"] for result in results], "{:.1f}x"),
             spread([sum(result["seconds"].values()) for result in results], "{:.0f}"),

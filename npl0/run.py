@@ -30,7 +30,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     add_config_flags(parser)
     group = parser.add_argument_group("where settings come from")
     group.add_argument("--config", metavar="FILE", help="TOML file of settings, as written to every run folder")
-    group.add_argument("--quick", action="store_true", help="a first look: at most 2 + 1 epochs, and faster gates")
+    group.add_argument("--quick", action="store_true", help="a first look: at most 2 + 1 epochs, faster gates, magnitude at 20x")
     group = parser.add_argument_group("how to run it (results do not depend on these)")
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     group.add_argument("--offline", action="store_true", help="never download data")

@@ -29,7 +29,6 @@ FLOORS = {
     "flags": 1,
     "show": 1,
     "pruning": 2,
-    "sparse": 2,
     "warm_up": 2,
     "train": 3,
     "metrics": 3,

@@ -72,7 +72,7 @@ def _evaluate(options: Any) -> None:
             "total": len(labels),
             "weights": size,
             "weights_kept": kept,
-            "compression_ratio": size / max(kept, 1),
+            "compression_ratio": size / kept if kept else None,
         }
         print(json.dumps(answer, indent=2))
         return

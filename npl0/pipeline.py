@@ -17,6 +17,7 @@ from npl0.parallel import Workers
 from npl0.pruning import FixedMask, Masks, Pruner
 from npl0.record import RunFolder, describe_environment
 from npl0.result import RunState, make_result
+from npl0.show import ratio
 from npl0.start import Start
 from npl0.train import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
 
@@ -87,6 +88,8 @@ class Run:
         else:
             if self.start is not None:
                 self.network.load_state(self.start.arrays)
+                # They would stay in memory for the whole run.
+                self.start.arrays.clear()
                 self.state.init_from = self.start.origin
                 self._test("initial", "start")
             self._begin_train()
@@ -168,7 +171,7 @@ class Run:
         where = "validation" if self.validation else "test"
         self.announce(
             f"{what}: {where} accuracy {100 * correct / total:.2f} %, {kept:,} of {size:,} weights "
-            f"({size / max(kept, 1):.1f}x)"
+            f"({ratio(size, kept)})"
         )
 
     # ---- checkpoints ----------------------------------------------------------------------------------------

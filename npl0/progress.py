@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from npl0.config import RunConfig
 from npl0.pipeline import Run
+from npl0.show import ratio
 from npl0.train import EpochRow, Observer, Progress, StopTraining
 
 # Steps between two looks at the gates: counting them costs about as much as a fifth of a step.
@@ -93,7 +94,7 @@ def describe_epoch(row: EpochRow, config: RunConfig, epoch_seconds: float) -> st
     parts = [f"loss {row.loss:.3f}", f"accuracy {100 * row.train_accuracy:.1f} %"]
     if row.validation_accuracy is not None:
         parts.append(f"validation {100 * row.validation_accuracy:.2f} %")
-    parts += [f"{row.compression_ratio:.1f}x", f"{row.images_per_second:,.0f} images/s"]
+    parts += [f"{row.compression_ratio:.1f}x" if row.kept else "all pruned", f"{row.images_per_second:,.0f} images/s"]
     if left:
         parts.append(f"about {_duration(left * epoch_seconds)} to the end of the run")
     return f"{row.stage} epoch {row.epoch}/{epochs}: {', '.join(parts)}"
@@ -111,7 +112,7 @@ def _describe_gates(run: Run) -> str:
     expected = run.pruner.expected_l0()
     masks = run.pruner.masks().values()
     kept, size = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
-    text = f", {size / max(kept, 1):.1f}x"
+    text = f", {ratio(size, kept)}"
     return text if expected is None else f", open {expected:,.0f} expected, {kept:,} realised{text}"
 
 

@@ -6,7 +6,8 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from npl0 import __version__
 from npl0.config import ConfigError, RunConfig
 from npl0.data import Dataset
 from npl0.files import write_text
+from npl0.lock import locked
 from npl0.model_file import save_model
 from npl0.nn.network import Network
 from npl0.settings_file import format_toml, read_toml
@@ -51,30 +53,45 @@ class RunFolder:
         self.model = self.path / "model.npz"
         self.result = self.path / "result.json"
 
-    def open(self, force: bool = False) -> None:
-        """Make the folder, or take up the one that is there.
+    @contextmanager
+    def opened(self, force: bool = False, waiting: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+        """Make the folder, or take up the one that is there, and keep other processes out of it during the block.
+
+        Parameters
+        ----------
+        force : whether a run with other settings may be there, which is then replaced.
+        waiting : called with the process that is at work in the folder, if there is one, before waiting for it.
 
         Raises
         ------
         RunFolderError
             If it cannot be written, or holds a run with other settings.
         """
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path / "lock", waiting))
+                self._take_up(force)
+            except ConfigError as error:
+                raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
+            except OSError as error:
+                raise RunFolderError(
+                    f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
+                ) from error
+            yield
+
+    def _take_up(self, force: bool) -> None:
         settings = self.config.used()
         stored = self.path / "config.toml"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not force and stored.exists() and read_toml(stored) != settings:
-                raise RunFolderError(
-                    f"{self.path} was made by other settings ({stored} differs); choose another --out, "
-                    "or repeat with --force"
-                )
-            write_text(stored, NOTE + format_toml(settings))
-        except ConfigError as error:
-            raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
-        except OSError as error:
+        if not force and stored.exists() and read_toml(stored) != settings:
             raise RunFolderError(
-                f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
-            ) from error
+                f"{self.path} was made by other settings ({stored} differs); choose another --out, "
+                "or repeat with --force"
+            )
+        write_text(stored, NOTE + format_toml(settings))
+        # Files half written by a process that was killed; nobody else writes here now.
+        for path in self.path.glob(".*.part"):
+            path.unlink()
 
     @property
     def begun(self) -> bool:

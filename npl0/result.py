@@ -63,7 +63,7 @@ def make_result(
         "weights_kept": kept,
         "size": {"weights": size, "biases": sum(value.size for value in others)},
         "nnz": {"weights": nnz, "biases": sum(int(np.count_nonzero(value)) for value in others)},
-        "compression_ratio": size / max(nnz, 1),
+        "compression_ratio": size / nnz if nnz else None,
         "expected_l0": state.expected_l0,
         "epochs": {
             "train": config.train.epochs,

@@ -30,7 +30,9 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     add_config_flags(parser)
     group = parser.add_argument_group("where settings come from")
     group.add_argument("--config", metavar="FILE", help="TOML file of settings, as written to every run folder")
-    group.add_argument("--quick", action="store_true", help="a first look: at most 2 + 1 epochs, faster gates, magnitude at 20x")
+    group.add_argument(
+        "--quick", action="store_true", help="a first look: at most 2 + 1 epochs, faster gates, magnitude at 20x"
+    )
     group = parser.add_argument_group("how to run it (results do not depend on these)")
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     group.add_argument("--offline", action="store_true", help="never download data")
@@ -62,7 +64,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
         return execute(config, options, prog)
     except KeyboardInterrupt:
         folder = Path(options.out) / config.run_name()
-        print(f"{prog}: interrupted; {folder} resumes from its last checkpoint", file=sys.stderr)
+        there = (folder / "checkpoint.npz").is_file()
+        how = f"{folder} resumes from its last checkpoint" if there else "there is no checkpoint yet to resume from"
+        print(f"{prog}: interrupted; {how}", file=sys.stderr)
         return 130
 
 
@@ -105,61 +109,32 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     """Run a checked configuration; return the exit code."""
     # Heavy imports come only now, so that help and usage errors are quick.
     from npl0.checkpoint import CheckpointError
-    from npl0.data import DataError, load_dataset
+    from npl0.data import DataError
     from npl0.methods import check_fit
-    from npl0.parallel import Workers, available_threads
-    from npl0.pipeline import Run
-    from npl0.progress import ProgressBar, interruptible, notice_if_slow
-    from npl0.pruning.checkup import PruningWarning
+    from npl0.progress import ProgressBar
     from npl0.record import RunFolder, RunFolderError
     from npl0.show import result_tables
     from npl0.train import DivergedError, StopTraining
-    from npl0.warm_up import compile_kernels
 
     bar = ProgressBar(options.quiet)
-
-    def announce(line: str) -> None:
-        bar.close()
-        if not options.quiet and not options.json:
-            print(line, flush=True)
-
-    def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-        bar.write(f"warning: {message}")
-
     folder = RunFolder(options.out, config)
+
+    def say_waiting(holder: str) -> None:
+        if not options.quiet:
+            print(f"waiting for {holder}, which is at work in {folder.path}", file=sys.stderr)
+
     try:
         start = check_fit(config, folder.begun and not options.force)
-        folder.open(options.force)
-        result = None if options.force else folder.finished()
-        if result is None or config.data_dir:
-            dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
-        if result is not None:
-            # Files of the user's own may hold something else than they did.
-            if config.data_dir and result["data"]["fingerprint"] != dataset.fingerprint:
-                raise RunFolderError(f"{folder.path} was made with other data; repeat with --force")
-            if start is not None and result["init_from"]["sha256"] != start.sha256:
-                raise RunFolderError(f"{folder.path} began from another network than {start.path}; repeat with --force")
-            if not options.quiet:
-                print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
-        else:
-            with (
-                Workers(options.threads or available_threads()) as workers,
-                interruptible(bar),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("always", PruningWarning)
-                warnings.showwarning = show_warning
-                bar.run = run = Run(config, dataset, folder, workers, bar, announce, start)
-                with notice_if_slow(COMPILING, 1.0, options.quiet):
-                    compile_kernels(run.network)
-                if options.force:
-                    folder.clear()
-                if folder.checkpoint.exists() and not options.quiet:
-                    bar.write(f"resuming {folder.path}")
-                result = run.execute()
+        with folder.opened(options.force, say_waiting):
+            result = _find_result(config, options, folder, start)
+            if result is None:
+                result = _train(config, options, folder, start, bar)
     except ConfigError as error:
         return _fail(bar, prog, error, 2)
-    except (DataError, RunFolderError, CheckpointError, DivergedError, OSError, MemoryError) as error:
+    except OSError as error:
+        kept = f"; once that is corrected, the same command resumes {folder.path}" if folder.checkpoint.exists() else ""
+        return _fail(bar, prog, f"{error}{kept}", 1)
+    except (DataError, RunFolderError, CheckpointError, DivergedError, MemoryError) as error:
         return _fail(bar, prog, error, 1)
     except StopTraining:
         return _fail(bar, prog, f"interrupted; the same command resumes {folder.path}", 130)
@@ -172,6 +147,57 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     else:
         print(f"\n{result_tables(result)}\n\nrun folder: {folder.path}")
     return 0
+
+
+def _find_result(config: RunConfig, options: Any, folder: Any, start: Any) -> dict[str, Any] | None:
+    """Return the result of a finished run, None if there is none; RunFolderError if it was made from something else."""
+    from npl0.data import load_dataset
+    from npl0.record import RunFolderError
+
+    result = None if options.force else folder.finished()
+    if result is None:
+        return None
+    # Files of the user's own may hold something else than they did.
+    if config.data_dir:
+        dataset = load_dataset(config.data, config.data_dir, options.offline, options.quiet)
+        if result["data"]["fingerprint"] != dataset.fingerprint:
+            raise RunFolderError(f"{folder.path} was made with other data; repeat with --force")
+    if start is not None and result["init_from"]["sha256"] != start.sha256:
+        raise RunFolderError(f"{folder.path} began from another network than {start.path}; repeat with --force")
+    if not options.quiet:
+        print(f"{folder.path} is finished; this is its result (--force repeats it)", file=sys.stderr)
+    return result
+
+
+def _train(config: RunConfig, options: Any, folder: Any, start: Any, bar: Any) -> dict[str, Any]:
+    """Begin or resume a run, and return its result."""
+    from npl0.data import load_dataset
+    from npl0.parallel import Workers, available_threads
+    from npl0.pipeline import Run
+    from npl0.progress import interruptible, notice_if_slow
+    from npl0.pruning.checkup import PruningWarning
+    from npl0.warm_up import compile_kernels
+
+    def announce(line: str) -> None:
+        bar.close()
+        if not options.quiet and not options.json:
+            print(line, flush=True)
+
+    def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+        bar.write(f"warning: {message}")
+
+    dataset = load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
+    with Workers(options.threads or available_threads()) as workers, interruptible(bar), warnings.catch_warnings():
+        warnings.simplefilter("always", PruningWarning)
+        warnings.showwarning = show_warning
+        bar.run = run = Run(config, dataset, folder, workers, bar, announce, start)
+        with notice_if_slow(COMPILING, 1.0, options.quiet):
+            compile_kernels(run.network)
+        if options.force:
+            folder.clear()
+        if folder.checkpoint.exists() and not options.quiet:
+            bar.write(f"resuming {folder.path}")
+        return run.execute()
 
 
 def _fail(bar: Any, prog: str, error: object, code: int) -> int:

@@ -39,7 +39,7 @@ def setting(
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean ...?` for a near miss, else the list of what is known."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name.lower(), known, 1)
     return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
 
 

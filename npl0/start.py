@@ -15,7 +15,10 @@ from npl0.nn.network import Network
 
 @dataclass(frozen=True)
 class Start:
-    """Parameters and buffers to start from, the file they come from and what identifies its content."""
+    """Parameters and buffers to start from, the file they come from and what identifies its content.
+
+    Whoever has loaded the arrays may clear them.
+    """
 
     path: str
     sha256: str

@@ -19,6 +19,7 @@ FLOORS = {
     "settings_file": 0,
     "rng": 0,
     "files": 0,
+    "lock": 0,
     "memory": 0,
     "parallel": 0,
     # Imports nothing at run time: it hands out the names of `api` when they are asked for.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from npl0.data.dataset import DataError, Dataset, channel_statistics, split_validation
+from npl0.section import suggest
 
 __all__ = ["DATASETS", "IMAGE_SHAPES", "DataError", "Dataset", "channel_statistics", "load_dataset", "split_validation"]
 
@@ -70,11 +71,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None, offline: bool = 
         If the name is unknown, the directory does not exist, its files are unusable, or a download fails.
     """
     if name not in DATASETS:
-        import difflib
-
-        close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ";"
-        raise DataError(f"unknown data set {name!r}{hint} choose one of {', '.join(sorted(DATASETS))}")
+        raise DataError(f"data set {name!r} is unknown: {suggest(name, DATASETS)}")
     directory = None if data_dir is None else Path(data_dir)
     if directory is not None and not directory.exists():
         raise DataError(f"data directory {directory} does not exist; name one that holds the files of {name}")

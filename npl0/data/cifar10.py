@@ -17,7 +17,7 @@ import numpy as np
 
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.fetch import RemoteFile, cache_directory, fetch, folder_error
-from npl0.data.packed import listing, read_bytes, unpack
+from npl0.data.packed import listing, read_bytes, unpack, unreadable
 from npl0.files import replacing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -233,6 +233,9 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             while unpacked.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        # Errors of the system have a number; that of a damaged archive, an OSError too, has none.
+        if getattr(error, "errno", None):
+            raise unreadable(path, error) from error
         raise DataError(
             f"{path}: cannot be read as a .tar.gz archive, it is cut, corrupted or something else ({error}); "
             f"fetch {ARCHIVE.name} again"

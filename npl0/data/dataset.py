@@ -1,6 +1,6 @@
 """What every data set looks like in memory, and the split of a training set into training and validation.
 
-Images stay `uint8`: a batch is normalised when it is drawn, so the whole of MNIST occupies 55 MB instead of
+Images stay `uint8`: normalising them is the network's first layer, so the whole of MNIST occupies 55 MB instead of
 220 MB.
 """
 

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import http.client
 import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -19,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from npl0.data.dataset import DataError
-from npl0.data.lock import locked
+from npl0.lock import locked
 
 # Seconds without a byte after which a connection counts as cut, and the pauses before trying again.
 TIMEOUT = 30.0
@@ -119,7 +120,7 @@ def fetch(
         with locked(lock, lambda holder: say(f"waiting for {holder}, which is downloading {target}")):
             # Whoever had the lock before may have fetched the file.
             if not target.exists():
-                _download(remote, part, lock, quiet, say, pause)
+                _download(remote, part, quiet, say, pause)
                 _accept(remote, part, target)
     except OSError as error:
         raise folder_error(error, folder, remote.size - _size(part), f"; {part} is kept and continued") from error
@@ -151,7 +152,6 @@ def _size(path: Path) -> int:
 def _download(
     remote: RemoteFile,
     part: Path,
-    lock: Path,
     quiet: bool,
     say: Callable[[str], None],
     pause: Callable[[float], None],
@@ -159,7 +159,7 @@ def _download(
     """Complete the partial file, trying again after every cut."""
     for wait in (*PAUSES, None):
         try:
-            _receive(remote, part, lock, quiet)
+            _receive(remote, part, quiet)
             return
         except _CutError as error:
             if wait is None:
@@ -168,11 +168,10 @@ def _download(
                     f"({_size(part):,} of {remote.size:,} bytes are kept and continued), or {remote.by_hand}"
                 ) from error
             say(f"{remote.name}: {error}; trying again in {wait} s")
-            lock.touch()
             pause(wait)
 
 
-def _receive(remote: RemoteFile, part: Path, lock: Path, quiet: bool) -> None:
+def _receive(remote: RemoteFile, part: Path, quiet: bool) -> None:
     """Append what is missing to the partial file; _CutError if the connection ends before the file does."""
     have = _size(part)
     if have == remote.size:
@@ -203,7 +202,6 @@ def _receive(remote: RemoteFile, part: Path, lock: Path, quiet: bool) -> None:
                 file.write(block)
                 have += len(block)
                 bar.update(len(block))
-                lock.touch()
     if have < min(total, remote.size):
         raise _CutError(f"the connection ended at {have:,} of {total:,} bytes")
 
@@ -224,7 +222,13 @@ def _open(remote: RemoteFile, part: Path, start: int) -> http.client.HTTPRespons
             f"{remote.url} is refused with {error.code} ({error.reason}): try again later, or {remote.by_hand}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _CutError(f"no connection: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise DataError(
+                f"the certificate of {remote.url} cannot be verified ({reason}): give Python the "
+                f"certificates of this machine or its proxy (SSL_CERT_FILE), or {remote.by_hand}"
+            ) from error
+        raise _CutError(f"no connection: {reason}") from error
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -15,7 +15,12 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return what to say of a file that the system does not let be read."""
+    return DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions")
 
 
 def unpack(content: bytes, origin: str) -> bytes:

@@ -1,5 +1,6 @@
 """Memory that is used again at every step."""
 
+import contextlib
 import math
 import mmap
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def _mapped(size: int, dtype: np.dtype) -> np.ndarray:
     memory = mmap.mmap(-1, max(1, size * dtype.itemsize), **_MAPPING)
     # Fewer and larger pages, as NumPy asks for in its own large arrays.
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        # Some kernels have none, which is no reason to stop.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, dtype, size)
 
 

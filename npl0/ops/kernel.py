@@ -24,7 +24,10 @@ class Allocator:
     """
 
     def __call__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an array that lasts until the same operation asks for the name again, at the next step."""
+        """Return an array that lasts until the same operation asks for the name again, at the next step.
+
+        The output, `y`, may be overwritten earlier, as soon as the next layer has read it, if no backward needs it.
+        """
         return np.empty(shape, dtype)
 
     def passing(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -21,7 +21,7 @@ tile and over its columns. The five lines of `npl0.ops.winograd` become, for a b
 
 and, since y is linear in x and in U, the backward is
 
-    dM = A dy Aᵀ,   dU[e] = sum over blocks of dM[e] V[e]ᵀ,   dV[e] = U[e]ᵀ dM[e],   dx = B dV Bᵀ,   dw = Gᵀ dU G.
+    dM = A dy Aᵀ,   dU[e] = dM[e] V[e]ᵀ,   dV[e] = U[e]ᵀ dM[e],   dx = B dV Bᵀ,   dw = sum over blocks of Gᵀ dU G.
 
 A block is as small as matrix products allow, so that V and M stay in the outer cache; the backward computes V again.
 """
@@ -33,7 +33,7 @@ from npl0.ops.winograd import transform_weight_backward
 
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
 BLOCK_COLUMNS = 256
-# Filters whose dU is in memory at a time; of all of them it would be four times the weight.
+# Filters whose dU is in memory at a time; of all of them it would be n²/9 times the weight.
 BLOCK_FILTERS = 128
 
 # One dimension: rows to rows. Numbers have the type of the arrays: an integer times a float32 would be a float64. Rows

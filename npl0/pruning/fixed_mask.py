@@ -1,5 +1,7 @@
 """Retraining: the survivors learn on, the pruned weights stay exactly zero."""
 
+import numpy as np
+
 from npl0.nn.network import Network
 from npl0.pruning.base import Masks, Pruner, apply_masks
 
@@ -19,13 +21,14 @@ class FixedMask(Pruner):
         self._masks = masks
 
     def read_gradients(self) -> float:
-        for weight in self.network.weights:
-            weight.grad *= self._masks[weight.name]
+        self._map(lambda weight: self._mask(weight.name, weight.grad), self.network.weights)
         return 0.0
 
     def after_step(self) -> None:
-        for weight in self.network.weights:
-            weight.value *= self._masks[weight.name]
+        self._map(lambda weight: self._mask(weight.name, weight.value), self.network.weights)
+
+    def _mask(self, name: str, array: np.ndarray) -> None:
+        array *= self._masks[name]
 
     def masks(self) -> Masks:
         return self._masks

@@ -8,6 +8,7 @@ The loss is `mean cross-entropy(theta * z) + lambda / N_train * sum over weights
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,8 +167,8 @@ class L0(Pruner):
         expected = self._map(pull, self._blocks)
         return self._ramp * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
 
-    def _test_gates(self) -> list[np.ndarray]:
-        return [hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates]
+    def _test_gates(self) -> Iterator[np.ndarray]:
+        return (hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates)
 
     def masks(self) -> Masks:
         return {

@@ -4,7 +4,9 @@ import errno
 import hashlib
 import os
 import socket
+import ssl
 import sys
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,16 @@ def test_a_full_disk_keeps_the_part(get, server, tmp_path, monkeypatch, pauses):
         f"folder on another disk; {folder / 'file.bin.part'} is kept and continued"
     )
     assert get().read_bytes() == BODY and server.ranges[-1] == f"bytes={kept}-"
+
+
+def test_a_certificate_that_cannot_be_verified_is_final(get, monkeypatch, pauses):
+    def refuse(*_, **__):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed"))
+
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", refuse)
+    with pytest.raises(DataError, match=r"certificate of .* cannot be verified .*self-signed.*SSL_CERT_FILE"):
+        get()
+    assert pauses == []
 
 
 def test_a_cache_that_cannot_be_made(remote, tmp_path):

@@ -1,6 +1,8 @@
 """Several downloads of one file at once: one is made, the others wait, and a lock left behind is broken."""
 
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from npl0.data import fetch, lock
+from npl0 import lock
+from npl0.data import fetch
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,31 +35,6 @@ def test_two_threads_download_once(remote, server, tmp_path, capsys):
     assert f"waiting for process {os.getpid()}, which is downloading {got[0]}" in capsys.readouterr().err
 
 
-def test_a_lock_stays_young_while_its_holder_works(remote, server, tmp_path, monkeypatch):
-    # The download takes longer than a lock may lie untouched, so the second thread would break one that is not.
-    monkeypatch.setattr(lock, "STALE_AFTER", 0.5)
-    server.script = ["slow"]
-    threads = [threading.Thread(target=fetch.fetch, args=(remote, tmp_path), kwargs={"quiet": True}) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(server.ranges) == 1 and names(tmp_path) == ["file.bin"]
-
-
-def test_a_lock_stays_young_through_pauses(remote, server, tmp_path):
-    ages = []
-
-    def pause(_):
-        path = tmp_path / "file.bin.lock"
-        ages.append(time.time() - path.stat().st_mtime)
-        os.utime(path, (0, 0))
-
-    server.script = ["503", "503"]
-    fetch.fetch(remote, tmp_path, quiet=True, pause=pause)
-    assert len(ages) == 2 and max(ages) < 60
-
-
 def test_two_processes_download_once(remote, server, tmp_path):
     server.script = ["slow"]
     code = f"from pathlib import Path; from npl0.data.fetch import *; print(fetch({remote!r}, Path({str(tmp_path)!r})))"
@@ -71,26 +49,100 @@ def test_two_processes_download_once(remote, server, tmp_path):
     assert len(server.ranges) == 1 and (tmp_path / "file.bin").read_bytes() == server.body
 
 
-def test_a_lock_left_by_a_killed_process_is_broken(remote, server, tmp_path, capsys):
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    path = tmp_path / "file.bin.lock"
-    path.write_text(f"{process.pid} {socket.gethostname()}")
-    assert fetch.fetch(remote, tmp_path).read_bytes() == server.body and names(tmp_path) == ["file.bin"]
-    assert "waiting" not in capsys.readouterr().err
+HOLD = """
+import sys, time
+from pathlib import Path
+from npl0.lock import locked
+with locked(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_is_held_as_long_as_its_process_lives_and_no_longer(tmp_path):
+    path, told = tmp_path / "lock", []
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        # However old the file is, a process that was only put to sleep keeps its lock.
+        os.kill(other.pid, signal.SIGSTOP)
+        os.utime(path, (0, 0))
+
+        def waiting(holder):
+            told.append(holder)
+            other.kill()
+
+        with lock.locked(path, waiting):
+            assert told == [f"process {other.pid}"]
+            assert path.read_text() == f"{os.getpid()} {socket.gethostname()}"
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", ["", "1 another-machine", "not a lock"])
-def test_an_old_lock_is_broken_and_a_young_one_is_not(content, tmp_path):
+def test_a_file_that_was_left_behind_locks_nothing(content, tmp_path):
     path = tmp_path / "lock"
     path.write_text(content)
-    assert lock._holder(path) in ("another process", "process 1 on another-machine")
-    long_ago = time.time() - lock.STALE_AFTER - 1
-    os.utime(path, (long_ago, long_ago))
-    assert lock._holder(path) is None
     with lock.locked(path, lambda holder: pytest.fail("waited")):
-        assert path.read_text().startswith(f"{os.getpid()} ")
-    assert not path.exists()
+        assert path.read_text() == f"{os.getpid()} {socket.gethostname()}"
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "holder"),
+    [("", "another process"), (f"7 {socket.gethostname()}", "process 7"), ("7 far-away", "process 7 on far-away")],
+)
+def test_the_holder_is_told(content, holder, tmp_path):
+    path = tmp_path / "lock"
+    path.write_text(content)
+    with open(path) as file:
+        assert lock._holder(file) == holder
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.socket, "gethostname", full)
+        with pytest.raises(OSError, match="No space left"), lock.locked(tmp_path / "lock", print):
+            pytest.fail("entered")
+    assert names(tmp_path) == []
+    with lock.locked(tmp_path / "lock", lambda holder: pytest.fail("waited")):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the errors of flock")
+def test_a_file_system_without_locks_locks_nobody_out(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(error, "no locks")
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    error = errno.ENOSYS
+    with lock.locked(tmp_path / "lock", print):
+        pass
+    error = errno.EIO
+    with pytest.raises(OSError, match="no locks"), lock.locked(tmp_path / "lock", print):
+        pytest.fail("entered")
+
+
+def test_of_many_threads_one_is_inside(tmp_path):
+    inside, most, done = [], [], []
+
+    def work():
+        with lock.locked(tmp_path / "lock", lambda holder: None):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.005)
+            inside.pop()
+        done.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1} and len(done) == 6 and names(tmp_path) == []
 
 
 def test_a_lock_is_released_by_an_error(tmp_path):

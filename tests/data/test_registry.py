@@ -19,12 +19,12 @@ def test_every_set_has_the_shape_that_is_known_before_it_is_loaded(cifar_folder)
 
 @pytest.mark.parametrize(("name", "suggestion"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sintetic", "synthetic")])
 def test_unknown_name_is_answered_with_the_nearest(name, suggestion):
-    with pytest.raises(DataError, match=rf"'{name}'; did you mean {suggestion}\? choose one of .*mnist"):
+    with pytest.raises(DataError, match=rf"data set '{name}' is unknown: did you mean '{suggestion}'\?"):
         load_dataset(name)
 
 
 def test_name_like_no_other_is_answered_with_the_list():
-    with pytest.raises(DataError, match=r"unknown data set 'zzz'; choose one of .*mnist, synthetic"):
+    with pytest.raises(DataError, match=r"data set 'zzz' is unknown: use one of .*mnist, .*synthetic"):
         load_dataset("zzz")
 
 

@@ -1,6 +1,8 @@
 """What goes wrong is told in one line with its remedy, and leaves the good files as they are."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -25,6 +27,32 @@ def checkpoint(command, monkeypatch, tmp_path, runs):
         patch.setattr(ProgressBar, "after_step", after_step)
         assert command(*runs.L0, "--quiet")[0] == 130
     return runs.folder_in(tmp_path / "runs") / "checkpoint.npz"
+
+
+def test_a_disk_that_fills_up_is_told_with_the_file_and_the_way_on(command, checkpoint, monkeypatch, runs):
+    sound, (folder, name) = checkpoint.read_bytes(), (checkpoint.parent, checkpoint.name)
+
+    def full(file, **_):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        code, out, err = command(*runs.L0, "--quiet")
+    assert (code, out) == (1, "")
+    told = (
+        f"[Errno {errno.ENOSPC}] No space left on device: '{folder / name}'; once that is corrected, the same command "
+    )
+    assert err.endswith(f"{told}resumes {folder}\n")
+    assert checkpoint.read_bytes() == sound and not list(folder.glob(".*.part"))
+    assert command(*runs.L0)[0] == 0
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(command, checkpoint, runs):
+    half = checkpoint.with_name(".checkpoint.npz.12345.part")
+    half.write_bytes(b"half of it")
+    assert command(*runs.L0)[0] == 0
+    assert not half.exists()
 
 
 def test_a_damaged_checkpoint_is_told_and_not_overwritten(command, checkpoint, tmp_path, runs):

@@ -88,12 +88,34 @@ def test_a_polite_request_to_end_is_an_interrupt_too(command, monkeypatch, tmp_p
 
 
 def test_a_second_interrupt_quits_at_once(command, monkeypatch, runs):
+    last = (0, 1)
+
     def after_step(self, progress, loss):
+        if (progress.epoch, progress.batch) != last:
+            return
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(ProgressBar, "after_step", after_step)
     code, _, err = command(*runs.L0)
+    assert code == 130 and "interrupted; there is no checkpoint yet to resume from" in err
+    last = (1, 1)
+    code, _, err = command(*runs.L0)
     assert code == 130 and "resumes from its last checkpoint" in err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_process_waits_for_the_first_and_shows_its_result(tmp_path, runs):
+    flags = [sys.executable, "-m", "npl0.run", *runs.SMALL, *runs.L0, "--epochs", "12", "--out", str(tmp_path / "runs")]
+    both = [
+        subprocess.Popen(flags, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    (out, err), (other_out, other_err) = (process.communicate(timeout=120) for process in both)
+    assert [process.returncode for process in both] == [0, 0], err + other_err
+    texts = err + other_err
+    assert (
+        texts.count(f"which is at work in {tmp_path / 'runs'}") == texts.count("is finished; this is its result") == 1
+    )
+    # The tables are the same, to the second.
+    assert out.split("\n\n")[-4:] == other_out.split("\n\n")[-4:]

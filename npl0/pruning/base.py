@@ -83,12 +83,13 @@ class Pruner:
         Warns
         -----
         PruningWarning
-            If a layer lost all its weights, or hardly any.
+            If a layer lost all its weights or so many that little comes through, or hardly any.
         """
         self.write_test_weights()
         masks = self.masks()
         apply_masks(self.network, masks)
         self.checkup.dead_layers(masks)
+        self.checkup.bottlenecks(masks)
         self.checkup.unpruned_layers(masks)
         return masks
 

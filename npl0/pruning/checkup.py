@@ -23,7 +23,8 @@ _REMEDIES = {
     },
     "is collapsing": {
         "l0": "lower its lambda (--layer-lambda {layer}=0.5), make the ramp longer (--ramp-epochs), or start from a "
-        "dense network (--init-from)"
+        "dense network (--init-from)",
+        "magnitude": "lower the compression, or try the other criterion",
     },
 }
 HARDLY = 0.99
@@ -60,7 +61,7 @@ class Checkup:
         """Warn of layers that are about to die, while there is time to stop.
 
         What comes through too few live units hardly tells the classes apart; so little holds the gates open on either
-        side, and more of them close.
+        side, and more of them close. After a cut the retraining has nothing to go on from.
         """
         if not masks or self.method not in _REMEDIES["is collapsing"]:
             return

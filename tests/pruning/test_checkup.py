@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from npl0 import nn
 from npl0.model_file import load_model
-from npl0.pruning import PruningWarning
+from npl0.pruning import Magnitude, PruningWarning
 from npl0.pruning import checkup as checkup_module
 from npl0.pruning.checkup import Checkup, live_units, needed_units, unit_links
 
@@ -168,8 +168,23 @@ def test_every_layer_is_named_once_and_again_when_it_dies():
         checkup.dead_layers(masks)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "dense", "fixed mask"])
-def test_methods_that_do_not_prune_gradually_are_neither_warned_nor_looked_at(method, monkeypatch):
+def test_a_cut_that_leaves_too_little_is_told_before_the_retraining():
+    network = linear(30, 100, 40, 10)
+    rng = np.random.default_rng(0)
+    for weight, scale in zip(network.weights, (1, 0.5, 1), strict=True):
+        weight.value[...] = rng.normal(size=weight.value.shape) * scale
+    pruner = Magnitude(network, "global", compression=20)
+    with pytest.warns(PruningWarning, match=r"layer fc2 is collapsing: .* lower the compression, or try the"):
+        pruner.finalise()
+    for weight in network.weights:
+        weight.value[...] = rng.normal(size=weight.value.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PruningWarning)
+        Magnitude(network, "global", compression=4).finalise()
+
+
+@pytest.mark.parametrize("method", ["dense", "fixed mask"])
+def test_methods_that_do_not_prune_are_neither_warned_nor_looked_at(method, monkeypatch):
     network = linear(30, 100, 10)
     masks = full_of(network)
     masks["fc1.weight"][3:] = False

@@ -30,9 +30,9 @@ class Parser(argparse.ArgumentParser):
         namespace, unknown = self.parse_known_args(args, namespace)
         if unknown:
             first = unknown[0].split("=")[0]
-            known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            flags = [flag for action in self._actions for flag in action.option_strings]
             # Nobody who looks for another flag means --help; and the field says lr.
-            known.remove("--help")
+            known = [flag for flag in flags if flag.startswith("--") and flag != "--help"]
             meant = re.sub(r"\blr\b", "learning-rate", first)
             near = difflib.get_close_matches(meant, known, 1) if first.startswith("-") else []
             self.error(f"unknown argument {first!r}: {f'did you mean {near[0]!r}?' if near else 'see --help'}")

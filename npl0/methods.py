@@ -84,7 +84,8 @@ def check_fit(config: RunConfig, begun: bool = False) -> Start | None:
     ------
     ConfigError
         If the settings of the model do not fit together, the model does not take the images of the data set, the
-        network to start from does not fit, or the settings of the method do not fit the model.
+        network to start from does not fit, the settings of the method do not fit the model, or a batch leaves a batch
+        norm with one image.
     CheckpointError
         If the network to start from cannot be read.
     """

@@ -88,11 +88,12 @@ class Run:
         else:
             if self.start is not None:
                 self.network.load_state(self.start.arrays)
-                # They would stay in memory for the whole run.
-                self.start.arrays.clear()
                 self.state.init_from = self.start.origin
                 self._test("initial", "start")
             self._begin_train()
+        if self.start is not None:
+            # They would stay in memory for the whole run, and nothing reads them any more.
+            self.start.arrays.clear()
         if self.state.stage == "train":
             self._train("train")
             masks = self._prune()

@@ -118,6 +118,8 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     bar = ProgressBar(options.quiet)
     folder = RunFolder(options.out, config)
+    # With --force it would begin anew.
+    again = "the same command" + (" without --force" if options.force else "")
 
     def say_waiting(holder: str) -> None:
         if not options.quiet:
@@ -132,12 +134,12 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
     except ConfigError as error:
         return _fail(bar, prog, error, 2)
     except OSError as error:
-        kept = f"; once that is corrected, the same command resumes {folder.path}" if folder.checkpoint.exists() else ""
+        kept = f"; once that is corrected, {again} resumes {folder.path}" if folder.checkpoint.exists() else ""
         return _fail(bar, prog, f"{error}{kept}", 1)
     except (DataError, RunFolderError, CheckpointError, DivergedError, MemoryError) as error:
         return _fail(bar, prog, error, 1)
     except StopTraining:
-        return _fail(bar, prog, f"interrupted; the same command resumes {folder.path}", 130)
+        return _fail(bar, prog, f"interrupted; {again} resumes {folder.path}", 130)
     except KeyboardInterrupt:
         bar.close()
         raise

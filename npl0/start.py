@@ -17,7 +17,7 @@ from npl0.nn.network import Network
 class Start:
     """Parameters and buffers to start from, the file they come from and what identifies its content.
 
-    Whoever has loaded the arrays may clear them.
+    A run clears the arrays when it has begun.
     """
 
     path: str

@@ -1,5 +1,6 @@
 """Runs that were stopped, interrupted or killed end in the same bits as those that were not."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from npl0 import run as run_module
 from npl0.config import build_config
+from npl0.lock import locked
 from npl0.progress import ProgressBar
 from npl0.train import StopTraining
 
@@ -106,16 +108,25 @@ def test_a_second_interrupt_quits_at_once(command, monkeypatch, runs):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_process_waits_for_the_first_and_shows_its_result(tmp_path, runs):
-    flags = [sys.executable, "-m", "npl0.run", *runs.SMALL, *runs.L0, "--epochs", "12", "--out", str(tmp_path / "runs")]
-    both = [
-        subprocess.Popen(flags, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
-    ]
-    (out, err), (other_out, other_err) = (process.communicate(timeout=120) for process in both)
-    assert [process.returncode for process in both] == [0, 0], err + other_err
-    texts = err + other_err
-    assert (
-        texts.count(f"which is at work in {tmp_path / 'runs'}") == texts.count("is finished; this is its result") == 1
-    )
-    # The tables are the same, to the second.
-    assert out.split("\n\n")[-4:] == other_out.split("\n\n")[-4:]
+def test_a_process_waits_for_the_one_at_work_in_its_folder(tmp_path, runs):
+    flags = (*runs.SMALL, *runs.L0)
+    folder = tmp_path / "runs" / build_config(runs.settings_of(*flags)).run_name()
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "npl0.run", *flags, "--out", str(tmp_path / "runs")]
+    with locked(folder / "lock", print):
+        waiting = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert waiting.stderr.readline() == f"waiting for process {os.getpid()}, which is at work in {folder}\n"
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    out, err = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, err
+    assert "run folder: " in out and (folder / "result.json").is_file() and not (folder / "lock").exists()
+
+
+def test_the_way_on_from_a_forced_run_is_without_force(command, monkeypatch, tmp_path, runs):
+    def after_step(self, progress, loss):
+        raise StopTraining
+
+    monkeypatch.setattr(ProgressBar, "after_step", after_step)
+    code, _, err = command(*runs.L0, "--force")
+    folder = runs.folder_in(tmp_path / "runs")
+    assert code == 130 and f"interrupted; the same command without --force resumes {folder}" in err

@@ -30,6 +30,7 @@ def eval_command(arguments: list[str], prog: str) -> int:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--data-dir", metavar="DIR", help="files to measure on (default: the run's own data)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
+    parser.add_argument("--offline", action="store_true", help="never download data")
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: the cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args(arguments)
@@ -46,7 +47,7 @@ def _evaluate(options: Any) -> None:
     from npl0.show import ratio
 
     network, header = load_model(options.run)
-    dataset = _dataset_for(network, header, options.data_dir)
+    dataset = _dataset_for(network, header, options.data_dir, options.offline)
     same = dataset.fingerprint == header.get("data", {}).get("fingerprint")
     if not same:
         _say("this is not the data that the network was trained on")
@@ -81,7 +82,7 @@ def _evaluate(options: Any) -> None:
     print(f"weights kept  {kept:,} of {size:,} ({ratio(size, kept)})")
 
 
-def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | None) -> "Dataset":
+def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | None, offline: bool) -> "Dataset":
     """Load the data that a model file names, or the directory in its place; InspectError if it does not fit."""
     from npl0.data import load_dataset
 
@@ -90,9 +91,9 @@ def _dataset_for(network: "Network", header: dict[str, Any], data_dir: str | Non
         raise InspectError("this model file names no data set; give --data-dir with its files")
     if data_dir is not None:
         # IDX files, which the loader of mnist reads, hold grey images; CIFAR-10's own format is for RGB.
-        dataset = load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir)
+        dataset = load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir, offline)
     else:
-        dataset = load_dataset(settings["data"], settings.get("data_dir") or None)
+        dataset = load_dataset(settings["data"], settings.get("data_dir") or None, offline)
     if dataset.image_shape != network.input_shape or dataset.n_classes > network.output_shape[0]:
         raise InspectError(
             f"{network.name} takes images of shape {network.input_shape} in at most {network.output_shape[0]} classes; "

@@ -89,6 +89,16 @@ def test_eval_reads_rgb_data_for_a_network_that_takes_it(command, tmp_path):
     assert answer["correct"] == (network.predict(images).argmax(axis=1) == np.arange(20) % 10).sum()
 
 
+def test_eval_offline_never_downloads(command, monkeypatch, tmp_path):
+    # A proxy that cannot be there: should it ask the network all the same, it fails at once and says something else.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NPL0_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("NPL0_OFFLINE", "0")
+    npl0.save_model(tmp_path / "v.npz", npl0.build_vgg16(width=0.02), settings={"data": "cifar10"})
+    code, out, err = command("eval", tmp_path / "v.npz", "--offline")
+    assert (code, out) == (1, "") and "cifar10 is not in the cache" in err and "the network is off" in err
+
+
 def test_eval_of_a_run_with_a_validation_split_says_so(command, tmp_path):
     run.main(
         [

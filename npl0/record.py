@@ -71,24 +71,29 @@ class RunFolder:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(self.path / "lock", waiting))
-                self._take_up(force)
-            except ConfigError as error:
-                raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
+                if not force:
+                    self._check_settings()
+                self._take_up()
             except OSError as error:
                 raise RunFolderError(
                     f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
                 ) from error
             yield
 
-    def _take_up(self, force: bool) -> None:
-        settings = self.config.used()
+    def _check_settings(self) -> None:
         stored = self.path / "config.toml"
-        if not force and stored.exists() and read_toml(stored) != settings:
+        try:
+            same = not stored.exists() or read_toml(stored) == self.config.used()
+        except ConfigError as error:
+            raise RunFolderError(f"{error}; choose another --out, or repeat with --force") from error
+        if not same:
             raise RunFolderError(
                 f"{self.path} was made by other settings ({stored} differs); choose another --out, "
                 "or repeat with --force"
             )
-        write_text(stored, NOTE + format_toml(settings))
+
+    def _take_up(self) -> None:
+        write_text(self.path / "config.toml", NOTE + format_toml(self.config.used()))
         # Files half written by a process that was killed; nobody else writes here now.
         for path in self.path.glob(".*.part"):
             path.unlink()
@@ -105,9 +110,16 @@ class RunFolder:
                 path.unlink()
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the result of a finished run, None if there is none."""
+        """Return the result of a finished run, None if there is none; nothing is written.
+
+        Raises
+        ------
+        RunFolderError
+            If it is that of other settings, or damaged.
+        """
         if not self.result.is_file():
             return None
+        self._check_settings()
         try:
             return json.loads(self.result.read_text(encoding="utf-8"))
         except ValueError as error:

@@ -127,10 +127,12 @@ def execute(config: RunConfig, options: Any, prog: str) -> int:
 
     try:
         start = check_fit(config, folder.begun and not options.force)
-        with folder.opened(options.force, say_waiting):
-            result = _find_result(config, options, folder, start)
-            if result is None:
-                result = _train(config, options, folder, start, bar)
+        # A result is shown without a lock, also where nothing can be written.
+        result = _find_result(config, options, folder, start)
+        if result is None:
+            with folder.opened(options.force, say_waiting):
+                # Another process may have finished it meanwhile.
+                result = _find_result(config, options, folder, start) or _train(config, options, folder, start, bar)
     except ConfigError as error:
         return _fail(bar, prog, error, 2)
     except OSError as error:

@@ -11,22 +11,29 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 HEADER = [
-    "| network, method | seeds | trained | pruned | retrained | weights kept | compression | seconds |",
-    "|---|---|---|---|---|---|---|---|",
+    "| network, method | seeds | epochs | trained | pruned | retrained | weights kept | compression | seconds |",
+    "|---|---|---|---|---|---|---|---|---|",
 ]
 
 
-def load_results(folder: Path = RESULTS) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Return the results by experiment, network and method, each list in the order of the seeds."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """Return the results by experiment, network, method and epochs, each list in the order of the seeds."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         width = result["config"].get("width", 1)
         network = result["model"] + (f" at width {width:g}" if width != 1 else "")
-        groups[path.parent.parent.name, network, result["method"]].append(result)
+        method = result["method"] + (" from dense" if result.get("init_from") else "")
+        groups[path.parent.parent.name, network, method, epochs(result)].append(result)
     for results in groups.values():
         results.sort(key=lambda result: result["seed"])
     return dict(sorted(groups.items(), key=lambda item: (item[0][1] != "lenet5", item[0])))
+
+
+def epochs(result: dict[str, Any]) -> str:
+    """Format the epochs of training and of retraining; those of a network that was the start are not in it."""
+    counts = result["epochs"]
+    return f"{counts['train']}" + (f" + {counts['retrain']}" if result["method"] != "dense" else "")
 
 
 def spread(values: list[float], text: str) -> str:
@@ -38,16 +45,17 @@ def spread(values: list[float], text: str) -> str:
 def rows() -> list[str]:
     """Return the lines of the table in Markdown."""
     lines = list(HEADER)
-    for (_, network, method), results in load_results().items():
+    for (_, network, method, length), results in load_results().items():
         accuracies = [
             spread([100 * result["accuracy"][point] for result in results], "{:.2f}") + " %"
             for point in ("trained", "pruned", "retrained")
         ]
-        if method == "dense":
+        if method.startswith("dense"):
             accuracies[1:] = ["-", "-"]
         cells = [
             f"{network}, {method}",
             ", ".join(str(result["seed"]) for result in results),
+            length,
             *accuracies,
             spread([result["nnz"]["weights"] for result in results], "{:,.0f}"),
             spread([result["compression_ratio"] for result in results], "{:.1f}x"),

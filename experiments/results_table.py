@@ -23,7 +23,8 @@ def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str,
         result = json.loads(path.read_text(encoding="utf-8"))
         width = result["config"].get("width", 1)
         network = result["model"] + (f" at width {width:g}" if width != 1 else "")
-        method = result["method"] + (" from dense" if result.get("init_from") else "")
+        criterion = f" ({result['config']['magnitude']['criterion']})" if result["method"] == "magnitude" else ""
+        method = result["method"] + criterion + (" from dense" if result.get("init_from") else "")
         groups[path.parent.parent.name, network, method, epochs(result)].append(result)
     for results in groups.values():
         results.sort(key=lambda result: result["seed"])

@@ -2,6 +2,8 @@
 
 import sys
 
+from npl0.command import exit_with
+
 COMMANDS = {
     "run": "train, prune, retrain, measure and record (the same as python -m npl0.run)",
     "eval": "measure the accuracy of a run's pruned network",
@@ -50,4 +52,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 data") 
             _import(Path(options.path))
         else:
             _fetch(name)
+    except BrokenPipeError:
+        raise
     except (DataError, OSError, MemoryError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1

@@ -249,6 +249,8 @@ def _guarded(work: Any, prog: str) -> int:
 
     try:
         work()
+    except BrokenPipeError:
+        raise
     except (InspectError, CheckpointError, DataError, ImageError, OSError, MemoryError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1

@@ -184,8 +184,8 @@ def find_model(path: str | Path) -> Path:
         )
     if (folder / "result.json").is_file():
         raise CheckpointError(
-            f"the run {folder} is finished, but its model.npz is not there; repeat the run with --force, or in another "
-            "--out"
+            f"the run {folder} is finished, but its model.npz is not there; repeat the run in another --out, or "
+            "replace this one with --force"
         )
     inside = sorted(entry.parent.name for entry in folder.glob("*/model.npz"))
     hint = f"; it holds the runs {', '.join(inside[:5])}: name one of them" if inside else ""

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from npl0.command import exit_with
 from npl0.config import SECTIONS, ConfigError, RunConfig, build_config
 from npl0.flags import Parser, add_config_flags, flag_name, merge, settings_from
 from npl0.settings_file import format_toml, read_toml
@@ -211,4 +212,4 @@ def _fail(bar: Any, prog: str, error: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -20,6 +20,7 @@ FLOORS = {
     "rng": 0,
     "files": 0,
     "lock": 0,
+    "command": 0,
     "memory": 0,
     "parallel": 0,
     # Imports nothing at run time: it hands out the names of `api` when they are asked for.

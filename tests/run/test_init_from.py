@@ -149,7 +149,7 @@ def test_a_start_that_is_none_is_refused_before_the_data_load(command, dense, tm
         (empty, 1, f"{empty} has no model.npz; name the folder of a finished run"),
         (unfinished, 1, f"the run {unfinished} is not finished; finish it with: python -m npl0.run --config"),
         (damaged, 1, "damaged.npz is damaged or not a model of npl0's"),
-        (bare, 1, f"the run {bare} is finished, but its model.npz is not there; repeat the run with --force"),
+        (bare, 1, f"the run {bare} is finished, but its model.npz is not there; repeat the run in another --out"),
         (dense, 2, "it holds a lenet300, and this run trains lenet5; use its --model and --width"),
     ]:
         for dry in ((), ("--dry-run",)):

@@ -6,6 +6,35 @@ from collections.abc import Callable
 from typing import NoReturn
 
 
+def guarded(
+    work: Callable[[], int | None], prog: str, *expected: type[Exception], interrupted: str = "interrupted"
+) -> int:
+    """Do the work and return its exit code, 0 if it has none; turn an expected failure into a message and exit code 1.
+
+    Parameters
+    ----------
+    work : what is to be done.
+    prog : the command, for messages.
+    expected : failures that their message explains, beside those of the system: OSError and MemoryError.
+    interrupted : what to say, with exit code 130, of an interrupt.
+
+    Raises
+    ------
+    BrokenPipeError
+        If nobody reads the output any more, which is for `exit_with`.
+    """
+    try:
+        return work() or 0
+    except BrokenPipeError:
+        raise
+    except (*expected, OSError, MemoryError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: {interrupted}", file=sys.stderr)
+        return 130
+
+
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit code; with 1 if stdout does not take what it prints.
 

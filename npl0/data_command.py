@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npl0.command import guarded
 from npl0.config import DATA_NAMES, suggest
 from npl0.flags import Parser
 
@@ -43,22 +44,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 data") 
         parser.error(f"data set {name!r} is unknown: {suggest(name, DATA_NAMES)}")
     from npl0.data import DataError
 
-    try:
+    def work() -> int | None:
         if options.action == "check":
             return _check(DATA_NAMES if name is None else [name], name is not None, prog)
-        if options.action == "import":
-            _import(Path(options.path))
-        else:
-            _fetch(name)
-    except BrokenPipeError:
-        raise
-    except (DataError, OSError, MemoryError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted; what was downloaded is kept and continued", file=sys.stderr)
-        return 130
-    return 0
+        return _import(Path(options.path)) if options.action == "import" else _fetch(name)
+
+    return guarded(work, prog, DataError, interrupted="interrupted; what was downloaded is kept and continued")
 
 
 def _fetch(name: str) -> None:

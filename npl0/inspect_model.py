@@ -4,6 +4,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from npl0.command import guarded
 from npl0.config import MODEL_NAMES, ConfigError, RunConfig, suggest
 from npl0.flags import Parser
 
@@ -242,22 +243,12 @@ def _algorithm(layer: "Layer") -> str:
 
 
 def _guarded(work: Any, prog: str) -> int:
-    """Do the work; turn an expected failure into a message and exit code 1, an interrupt into 130."""
+    """Do the work, and return the exit code."""
     from npl0.checkpoint import CheckpointError
     from npl0.data import DataError
     from npl0.image_file import ImageError
 
-    try:
-        work()
-    except BrokenPipeError:
-        raise
-    except (InspectError, CheckpointError, DataError, ImageError, OSError, MemoryError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return guarded(work, prog, InspectError, CheckpointError, DataError, ImageError)
 
 
 def _say(line: str) -> None:

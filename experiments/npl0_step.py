@@ -10,9 +10,9 @@ from measuring import best_ms
 from npl0.nn import build_model
 from npl0.nn.layers import Pass
 from npl0.nn.network import Network
-from npl0.nn.scratch import Scratch, ShardMemory
-from npl0.optim import build_optimizer
-from npl0.parallel import Workers
+from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.training.optimizers import build_optimizer
+from npl0.runtime.threads import Workers
 from npl0.pruning import L0, Pruner
 from step_setting import GATE_LEARNING_RATE, MOMENTUM, Setting
 
@@ -22,7 +22,7 @@ Parts = dict[str, Callable[[int], Any]]
 
 
 def npl0_step(setting: Setting) -> tuple[Network, Parts]:
-    """Return the network, and the parts of the step of `npl0.train.train_stage` as functions of the step's number."""
+    """Return the network, and the parts of the step of `npl0.training.loop.train_stage` as functions of the step's number."""
     recipe, workers = setting.recipe, Workers(setting.threads)
     network = build_model(setting.model, setting.width, mean=recipe.mean, std=recipe.std)
     gates = {"log_alpha_init": recipe.log_alpha_init, "l0_lambda": recipe.l0_lambda}

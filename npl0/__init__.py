@@ -1,6 +1,6 @@
 """npl0: L0-regularised, fine-grained neural-network pruning on NumPy, SciPy and Numba, every backward by hand.
 
-`import npl0` loads nothing: the names below come from `npl0.api` at their first use, so that the command line starts
+`import npl0` loads nothing: the names below come from `npl0.runs.fit` at their first use, so that the command line starts
 at once.
 """
 
@@ -8,7 +8,7 @@ at once.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npl0.api import *
+    from npl0.runs.fit import *
 
 __version__ = "0.1.0"
 
@@ -63,9 +63,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'npl0' has no attribute {name!r}")
-    from npl0 import api
+    from npl0.runs import fit as public
 
-    value = globals()[name] = getattr(api, name)
+    value = globals()[name] = getattr(public, name)
     return value
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from npl0.command import exit_with
+from npl0.cli.guard import exit_with
 
 COMMANDS = {
     "run": "train, prune, retrain, measure and record (the same as python -m npl0.run)",
@@ -29,24 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"npl0 {__version__}")
         return 0
     if name not in COMMANDS:
-        from npl0.config import suggest
+        from npl0.settings.sections import suggest
 
         print(f"python -m npl0: {name!r} is no command: {suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
     prog = f"python -m npl0 {name}"
     if name == "run":
-        from npl0.run import main as run
+        from npl0.cli.run import main as run
 
         return run(rest, prog)
     if name == "gradcheck":
-        from npl0.gradcheck import main as gradcheck
+        from npl0.cli.gradcheck import main as gradcheck
 
         return gradcheck(rest, prog)
     if name == "data":
-        from npl0.data_command import main as data
+        from npl0.cli.data import main as data
 
         return data(rest, prog)
-    from npl0 import inspect_model
+    from npl0.cli import inspect_model
 
     return getattr(inspect_model, f"{name}_command")(rest, prog)
 

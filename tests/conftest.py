@@ -7,8 +7,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from npl0.ops.kernel import Allocator
-from npl0.parallel import Workers
+from npl0.runtime.kernels import Allocator
+from npl0.runtime.threads import Workers
 
 # Time is not what these tests are about, and a busy machine would fail them.
 hypothesis.settings.register_profile("npl0", deadline=None)

@@ -71,7 +71,7 @@ def imports_of(tree):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
             if node.module == "npl0":
-                # `from npl0 import rng` is a room, `from npl0 import __version__` is not.
+                # `from npl0.runtime import rng` is a room, `from npl0 import __version__` is not.
                 yield from ((a.name if a.name in FLOORS else "__init__", node.lineno) for a in node.names)
             elif node.module.split(".")[0] == "npl0":
                 yield room_of(node.module), node.lineno
@@ -120,14 +120,14 @@ def test_the_page_on_the_architecture_shows_these_floors():
     ("room", "source", "wrong"),
     [
         ("nn", "from npl0.ops.conv import im2col", False),
-        ("nn", "from npl0 import rng", False),
+        ("nn", "from npl0.runtime import rng", False),
         ("nn", "from npl0.nn.layers import Layer", False),
         ("nn", "from npl0.pruning import L0", True),
         ("nn", "from npl0 import pipeline", True),
         ("ops", "import npl0.nn.layers", True),
-        ("ops", "from npl0.parallel import Workers", True),
+        ("ops", "from npl0.runtime.threads import Workers", True),
         ("data", "def f():\n    from npl0.nn import Network", True),
-        ("train", "from npl0.metrics import count_correct", False),
+        ("train", "from npl0.training.metrics import count_correct", False),
         ("optim", "from npl0.nn import Network", True),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from npl0.data.dataset import DataError, Dataset, channel_statistics, split_validation
-from npl0.section import suggest
+from npl0.runtime.settings import suggest
 
 __all__ = ["DATASETS", "IMAGE_SHAPES", "DataError", "Dataset", "channel_statistics", "load_dataset", "split_validation"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.fetch import RemoteFile, cache_directory, fetch, folder_error
 from npl0.data.packed import listing, read_bytes, unpack, unreadable
-from npl0.files import replacing
+from npl0.storage.files import replacing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # The constants the literature normalises CIFAR-10 with; exactly, the means are 0.49139968, 0.48215841, 0.44653091.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from npl0 import rng
+from npl0.runtime import rng
 
 
 class DataError(ValueError):

@@ -10,7 +10,7 @@ unchanged; NEP 19).
 
 import numpy as np
 
-from npl0 import rng
+from npl0.runtime import rng
 from npl0.data.dataset import DataError, Dataset, channel_statistics
 
 N_CLASSES = 10

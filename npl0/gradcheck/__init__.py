@@ -6,7 +6,6 @@ the tests compare with their references.
 """
 
 from npl0.gradcheck.checks import CHECKS
-from npl0.gradcheck.command import main
 from npl0.gradcheck.compare import FLOOR, TOLERANCE, Comparison, check_gradient, compare
 from npl0.gradcheck.faults import FAULTS
 from npl0.gradcheck.problem import Check, Draw, Fault, GradientProblem, UpdateProblem
@@ -24,5 +23,4 @@ __all__ = [
     "UpdateProblem",
     "check_gradient",
     "compare",
-    "main",
 ]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from npl0.ops import activation, linear, pool
-from npl0.ops.kernel import Allocator, fresh
-from npl0.parameter import Parameter
+from npl0.runtime.kernels import Allocator, fresh
+from npl0.nn.parameter import Parameter
 
 Shape = tuple[int, ...]
 

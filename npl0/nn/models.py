@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from npl0.config import SCALABLE_MODELS, suggest
+from npl0.settings.sections import SCALABLE_MODELS, suggest
 from npl0.nn.conv import Algorithm, Conv2d
 from npl0.nn.layers import Flatten, Layer, Linear, MaxPool2d, ReLU, Shape, Standardise
 from npl0.nn.network import SHARD_SIZE, Network

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from npl0 import rng
+from npl0.runtime import rng
 from npl0.nn.layers import Layer, Pass, Shape, Standardise
-from npl0.nn.scratch import Scratch, new_scratch
+from npl0.runtime.scratch import Scratch, new_scratch
 from npl0.ops.loss import softmax_cross_entropy
-from npl0.parallel import BLOCK, Workers
-from npl0.parameter import Parameter
+from npl0.runtime.threads import BLOCK, Workers
+from npl0.nn.parameter import Parameter
 
 SHARD_SIZE = 64
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from npl0.nn.layers import Layer, Pass, Shape
 from npl0.ops import norm
-from npl0.parameter import Parameter
+from npl0.nn.parameter import Parameter
 
 
 class BatchNorm(Layer):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh
+from npl0.runtime.kernels import Allocator, fresh
 
 
 def relu_forward(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ with stride s and padding p.
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh, kernel
+from npl0.runtime.kernels import Allocator, fresh, kernel
 
 
 def out_size(size: int, kernel_size: int, stride: int, padding: int) -> int:

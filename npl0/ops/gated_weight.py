@@ -10,7 +10,7 @@ import numpy as np
 
 from npl0.ops import hard_concrete
 from npl0.ops.hard_concrete import BETA, GAMMA, SMALLEST_U, ZETA
-from npl0.ops.kernel import FASTMATH, kernel
+from npl0.runtime.kernels import FASTMATH, kernel
 
 _F = np.float32
 # The kernels take the gate's constants as arguments: a kernel in Numba's cache would not notice that one had changed in

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh
+from npl0.runtime.kernels import Allocator, fresh
 
 
 def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allocator = fresh) -> np.ndarray:

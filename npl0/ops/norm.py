@@ -6,7 +6,7 @@ x_hat = (x - mean) / sqrt(var + eps),  y = scale x_hat + shift.
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh, kernel
+from npl0.runtime.kernels import Allocator, fresh, kernel
 
 EPSILON = 1e-5
 

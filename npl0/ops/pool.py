@@ -3,7 +3,7 @@
 import numpy as np
 
 from npl0.ops.conv import out_size
-from npl0.ops.kernel import Allocator, fresh, kernel
+from npl0.runtime.kernels import Allocator, fresh, kernel
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.ops.kernel import kernel
+from npl0.runtime.kernels import kernel
 
 
 @kernel

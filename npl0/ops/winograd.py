@@ -34,7 +34,7 @@ from functools import cache
 import numpy as np
 
 from npl0.ops.conv import col2im, columns_shape, im2col
-from npl0.ops.kernel import Allocator, fresh
+from npl0.runtime.kernels import Allocator, fresh
 
 # Small integers and their inverses, in pairs of opposite sign: the usual choice for a small rounding error.
 POINTS = tuple(Fraction(p) for p in ("0", "1", "-1", "2", "-2", "1/2", "-1/2"))

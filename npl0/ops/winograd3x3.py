@@ -28,7 +28,7 @@ A block is as small as matrix products allow, so that V and M stay in the outer 
 
 import numpy as np
 
-from npl0.ops.kernel import Allocator, fresh, inlined, kernel
+from npl0.runtime.kernels import Allocator, fresh, inlined, kernel
 from npl0.ops.winograd import transform_weight_backward
 
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.

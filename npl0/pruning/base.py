@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.optim import ParameterGroup
-from npl0.parallel import Workers
-from npl0.parameter import Parameter
+from npl0.training.optimizers import ParameterGroup
+from npl0.runtime.threads import Workers
+from npl0.nn.parameter import Parameter
 from npl0.pruning.checkup import Checkup, Masks
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.config import MagnitudeConfig
+from npl0.settings.sections import MagnitudeConfig
 from npl0.nn.network import Network
 from npl0.pruning.base import Masks, Pruner
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from npl0 import lock
+from npl0.storage import lock
 from npl0.data import fetch
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,7 +52,7 @@ def test_two_processes_download_once(remote, server, tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from npl0.lock import locked
+from npl0.storage.lock import locked
 with locked(Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(60)

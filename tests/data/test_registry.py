@@ -2,7 +2,7 @@
 
 import pytest
 
-from npl0.config import DATA_NAMES
+from npl0.settings.sections import DATA_NAMES
 from npl0.data import DATASETS, IMAGE_SHAPES, DataError, load_dataset
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.nn.scratch import Scratch, ShardMemory
-from npl0.parallel import Workers
+from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.threads import Workers
 
 
 def build(dtype=np.float32, shard_size=4, seed=0, dropout=0.0, norm=True):

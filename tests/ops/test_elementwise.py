@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npl0.ops import activation, linear, norm
-from npl0.ops.kernel import Allocator
+from npl0.runtime.kernels import Allocator
 from npl0.ops.loss import softmax_cross_entropy
 
 

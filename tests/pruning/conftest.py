@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.optim import Optimizer
-from npl0.parallel import Workers
+from npl0.training.optimizers import Optimizer
+from npl0.runtime.threads import Workers
 from npl0.pruning import Pruner
 
 

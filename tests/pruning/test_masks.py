@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npl0.optim import SGD, Adam, ParameterGroup
+from npl0.training.optimizers import SGD, Adam, ParameterGroup
 from npl0.pruning import FixedMask, Magnitude, Pruner, apply_masks, density, keep_largest
 
 

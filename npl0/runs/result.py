@@ -1,0 +1,76 @@
+"""What a run has found so far, and the result that is made of it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npl0.settings.sections import RunConfig
+from npl0.data import Dataset
+from npl0.training.metrics import LayerMeasure
+from npl0.nn.network import Network
+from npl0.runs.folder import describe_data
+from npl0.training.loop import EpochRow, Progress
+
+
+@dataclass
+class RunState:
+    """All that a checkpoint holds besides arrays; plain JSON values."""
+
+    stage: str = "train"
+    progress: Progress = field(default_factory=Progress)
+    rows: list[EpochRow] = field(default_factory=list)
+    correct: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    expected_l0: float | None = None
+    init_from: dict[str, str] | None = None
+
+
+def make_result(
+    config: RunConfig,
+    dataset: Dataset,
+    state: RunState,
+    network: Network,
+    layers: list[LayerMeasure],
+    total: int,
+) -> dict[str, Any]:
+    """Return the content of result.json.
+
+    Parameters
+    ----------
+    config, dataset : what the run was made from.
+    state, network, layers : where it ended.
+    total : the number of images on which accuracies were measured.
+    """
+    others = [parameter.value for parameter in network.parameters if parameter.kind != "weight"]
+    size, nnz = sum(row.size for row in layers), sum(row.nnz for row in layers)
+    points, kept = dict(state.correct), dict(state.kept)
+    for values in (points, kept):
+        values.setdefault("pruned", values["trained"])
+        values.setdefault("retrained", values["pruned"])
+    return {
+        "model": config.model,
+        "data": describe_data(dataset),
+        "method": config.method,
+        "seed": config.seed,
+        "init_from": state.init_from,
+        "measured_on": "validation" if config.validation else "test",
+        "total": total,
+        "accuracy": {point: correct / total for point, correct in points.items()},
+        "correct": points,
+        "weights_kept": kept,
+        "size": {"weights": size, "biases": sum(value.size for value in others)},
+        "nnz": {"weights": nnz, "biases": sum(int(np.count_nonzero(value)) for value in others)},
+        "compression_ratio": size / nnz if nnz else None,
+        "expected_l0": state.expected_l0,
+        "epochs": {
+            "train": config.train.epochs,
+            "retrain": config.retrain.epochs if config.method != "dense" else 0,
+        },
+        "seconds": {"train": 0.0, "prune": 0.0, "retrain": 0.0, **state.seconds},
+        "layers": [dataclasses.asdict(row) for row in layers],
+        "test_gate": config.l0.test_gate if config.method == "l0" else None,
+        "config": config.used(),
+    }

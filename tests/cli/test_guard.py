@@ -1,0 +1,39 @@
+"""Commands whose output nobody reads to its end, or that cannot be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [("npl0", "summary", "lenet5"), ("npl0", "data", "check", "mnist"), ("npl0.run", "--dry-run")]
+
+
+def start(command, unbuffered, **streams):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1" if unbuffered else ""}
+    return subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **streams
+    )
+
+
+@pytest.mark.parametrize("unbuffered", [True, False])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_reader_that_leaves_early_is_no_error_worth_a_word(command, unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    process = start(command, unbuffered, stdout=write)
+    os.close(write)
+    assert (process.communicate()[1], process.returncode) == ("", 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk")
+@pytest.mark.parametrize("unbuffered", [True, False])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_output_to_a_full_disk_fails_in_one_line(command, unbuffered):
+    with open("/dev/full", "w") as full:
+        process = start(command, unbuffered, stdout=full)
+        err = process.communicate()[1]
+    assert process.returncode == 1
+    assert err.count("\n") == 1 and "No space left on device" in err

@@ -1,0 +1,176 @@
+"""Every hand-written backward against differences, every planted fault against the checker, and the checker itself."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from npl0 import gradcheck
+from npl0.__main__ import main
+from npl0.gradcheck.faults import batchnorm_lacking
+
+
+@pytest.mark.parametrize("check", gradcheck.CHECKS, ids=lambda check: check.name)
+def test_backward_agrees_with_differences(check, workers):
+    comparison = check.run(workers)
+    assert comparison.passes(1e-6), comparison.worst
+    assert comparison.entries > 0
+
+
+@pytest.mark.parametrize("fault", gradcheck.FAULTS, ids=lambda fault: f"{fault.name} in {fault.check.name}")
+def test_planted_fault_is_caught(fault, workers):
+    comparison = fault.run(workers)
+    # By a wide margin: no fault of a formula is near the tolerance.
+    assert comparison.error > 1e-2 or math.isinf(comparison.error)
+
+
+def test_names_are_unique():
+    for registry in (gradcheck.CHECKS, gradcheck.FAULTS):
+        names = [entry.name for entry in registry]
+        assert len(set(names)) == len(names)
+
+
+def square(x):
+    return x**2
+
+
+def check_square(gradient, x, **settings):
+    """Check a claimed gradient of the square."""
+    return gradcheck.check_gradient(square, lambda g, x: [gradient(g, x)], [x], **settings)
+
+
+def test_arrays_are_put_back():
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    before = x.copy()
+    assert check_square(lambda g, x: 2 * x * g, x).passes()
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_an_error_is_found_at_any_scale(scale):
+    x = np.arange(1.0, 4.0)
+
+    def run(factor):
+        return gradcheck.check_gradient(lambda x: scale * x**2, lambda g, x: [scale * factor * x * g], [x])
+
+    assert run(2).passes()
+    assert run(2.001).error == pytest.approx(5e-4, rel=1e-2)
+
+
+def test_a_gradient_that_is_zero_on_one_side_only_fails():
+    x = np.ones(3)
+    assert check_square(lambda g, x: 0 * x, x).error == 1
+    flat = gradcheck.check_gradient(lambda x: 0 * x, lambda g, x: [1e-6 * np.ones(3)], [x])
+    assert flat.error == 1
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-30])
+def test_a_gradient_that_is_zero_on_both_sides_is_refused(tiny):
+    comparison = gradcheck.check_gradient(lambda x: 0 * x, lambda g, x: [np.full(3, tiny)], [np.ones(3)])
+    assert not comparison.passes()
+    assert "vanishes on both sides" in comparison.worst
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_fails(bad):
+    comparison = check_square(lambda g, x: 2 * x * g * np.array([1, bad, 1]), np.ones(3))
+    assert not comparison.passes()
+    assert "not finite" in comparison.worst
+
+
+def test_a_gradient_of_another_shape_fails_although_it_would_broadcast():
+    comparison = check_square(lambda g, x: (2 * x * g)[:, None], np.ones(3))
+    assert not comparison.passes()
+    assert "has shape (3, 1), not (3,)" in comparison.worst
+
+
+def test_the_place_of_an_error_is_named():
+    def wrong(g, x):
+        gradient = 2 * x * g
+        gradient[1, 2] *= 2
+        return gradient
+
+    assert "gradient 0 (1, 2): " in check_square(wrong, np.arange(1.0, 7.0).reshape(2, 3)).worst
+
+
+def test_of_a_long_array_so_many_entries_are_compared():
+    x = np.linspace(1, 2, 1000)
+    comparison = check_square(lambda g, x: 2 * x * g, x, entries=25)
+    assert (comparison.entries, comparison.total) == (25, 1000)
+    assert comparison.passes()
+    assert not check_square(lambda g, x: 3 * x * g, x, entries=25).passes()
+
+
+@pytest.mark.parametrize("x", [np.ones(3, np.float32), np.ones((3, 4))[:, ::2]])
+def test_other_arrays_than_contiguous_float64_are_refused(x):
+    with pytest.raises(ValueError, match="C-contiguous float64 arrays only"):
+        check_square(lambda g, x: 2 * x * g, x)
+
+
+def test_a_missing_gradient_is_refused():
+    with pytest.raises(ValueError, match="0 gradients were returned for 1 arrays"):
+        gradcheck.check_gradient(square, lambda g, x: [], [np.ones(3)])
+
+
+def test_an_upstream_gradient_of_ones_would_let_a_batch_norm_pass_that_is_wrong(workers):
+    # This is why the upstream gradient is random: with ones, right and wrong both give a gradient of 0.
+    check = next(check for check in gradcheck.CHECKS if check.name == "batchnorm 1-d")
+    problem = check.build(gradcheck.Draw(np.random.default_rng(0), workers))
+    right = problem.tested(np.ones((4, 7)), *problem.arrays)[0]
+    wrong = batchnorm_lacking("x_hat")(problem.tested, np.ones((4, 7)), *problem.arrays)[0]
+    assert np.abs(right).max() < 1e-12
+    assert np.abs(wrong).max() < 1e-12
+
+
+def test_command_prints_tables_and_succeeds(capsys):
+    assert main(["gradcheck"]) == 0
+    output = capsys.readouterr().out
+    checks, faults = len(gradcheck.CHECKS), len(gradcheck.FAULTS)
+    assert f"{checks} of {checks} checks pass, {faults} of {faults} planted faults are caught" in output
+    assert "FAILED" not in output
+    assert "MISSED" not in output
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Leave one check and one fault in the registries of the command."""
+
+    def leave(check, fault):
+        monkeypatch.setattr("npl0.cli.gradcheck.CHECKS", [check])
+        monkeypatch.setattr("npl0.cli.gradcheck.FAULTS", [fault])
+
+    return leave
+
+
+def test_command_prints_one_json_object(capsys, only):
+    only(gradcheck.CHECKS[0], next(fault for fault in gradcheck.FAULTS if "not summed" in fault.name))
+    assert main(["gradcheck", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["passed"] is True
+    assert result["checks"][0]["error"] < result["tolerance"] == 1e-6
+    assert result["checks"][0]["name"] == "linear"
+    # An infinite error is null, for JSON has no infinity.
+    assert (result["faults"][0]["error"], result["faults"][0]["caught"]) == (None, True)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_command_fails_where_a_check_fails_or_a_fault_is_missed(capsys, only, form):
+    right, fault = gradcheck.CHECKS[0], gradcheck.FAULTS[1]
+    only(fault.check, fault)
+    assert main(["gradcheck", *form]) == 1
+    assert ("FAILED linear: gradient 1" in capsys.readouterr().out) or form
+    only(right, gradcheck.Fault("none at all", right))
+    assert main(["gradcheck", *form]) == 1
+    assert ("MISSED none at all" in capsys.readouterr().out) or form
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--jsn"], "did you mean '--json'"), (["--seed", "-1"], "--seed must be at least 0, not -1")],
+)
+def test_command_refuses_wrong_flags(capsys, flags, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["gradcheck", *flags])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

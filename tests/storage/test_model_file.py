@@ -1,0 +1,210 @@
+"""Model files and what they are written with: every network comes back, and damage is told."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import npl0
+from npl0.storage.archive import CheckpointError, load_arrays, prefixed, save_arrays, select
+from npl0.storage.model_file import build_described, describe_network
+
+
+def every_layer(dtype=np.float32):
+    layers = [
+        npl0.Standardise((0.1, 0.2), (0.5, 0.25)),
+        npl0.Conv2d(2, 8, 3, stride=2, padding=1, algorithm="im2col"),
+        npl0.BatchNorm(8, momentum=0.3),
+        npl0.ReLU(),
+        npl0.Conv2d(8, 4, 3, padding=1, bias=False),
+        npl0.MaxPool2d(3, stride=2),
+        npl0.AvgPool2d(2, stride=1),
+        npl0.Flatten(),
+        npl0.Dropout(0.25),
+        npl0.Linear(16, 6, bias=False),
+        npl0.Linear(6, 5),
+    ]
+    return npl0.Network(layers, (2, 13, 13), "zoo", seed=4, dtype=dtype, shard_size=8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_network_of_every_layer_comes_back(tmp_path, dtype, generator, workers):
+    network = every_layer(dtype)
+    images = generator.integers(0, 256, (20, 2, 13, 13), np.uint8)
+    # A step of training, so that running statistics and all gradients are those of a network in use.
+    network.loss_and_gradients(images, np.arange(20) % 5, workers, (0,))
+    for parameter in network.parameters:
+        parameter.value -= 0.1 * parameter.grad
+    npl0.save_model(tmp_path / "zoo.npz", network, classes=list("abcde"), note={"a": [1, None]})
+    stored, header = npl0.load_model(tmp_path / "zoo.npz")
+    assert (stored.name, stored.input_shape, stored.dtype, stored.shard_size) == ("zoo", (2, 13, 13), dtype, 8)
+    assert (header["classes"], header["note"]) == (list("abcde"), {"a": [1, None]})
+    assert stored.state().keys() == network.state().keys()
+    for name, value in network.state().items():
+        assert stored.state()[name].tobytes() == value.tobytes(), name
+    for mine, other in zip(network.layers, stored.layers, strict=True):
+        settings_of = [{k: v for k, v in vars(x).items() if isinstance(v, (int, float, str))} for x in (mine, other)]
+        assert settings_of[0] == settings_of[1]
+    np.testing.assert_array_equal(stored.predict(images), network.predict(images))
+    # And it trains on alike.
+    losses = [net.loss_and_gradients(images, np.arange(20) % 5, workers, (1, 2))[0] for net in (network, stored)]
+    assert losses[0] == losses[1] > 0
+
+
+def test_the_description_is_plain_json():
+    description = describe_network(every_layer())
+    assert json.loads(json.dumps(description)) == description
+    assert describe_network(build_described(description)) == description
+
+
+def test_layers_of_old_files_which_name_no_bias_have_one():
+    description = describe_network(every_layer())
+    for entry in description["layers"]:
+        entry.pop("bias", None)
+    names = [parameter.name for parameter in build_described(description).parameters]
+    assert {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"} <= set(names)
+
+
+def test_a_layer_of_ones_own_cannot_be_stored(tmp_path):
+    class Square(npl0.Layer):
+        kind = "square"
+
+    network = npl0.Network([npl0.Flatten(), Square()], (4,))
+    with pytest.raises(ValueError, match=r"the layer square1 \(Square\) cannot be stored in a model file"):
+        npl0.save_model(tmp_path / "m.npz", network)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pruned_models_are_small(tmp_path):
+    network = npl0.build_model("lenet300")
+    sizes = []
+    for kept in (1.0, 0.01):
+        for weight in network.weights:
+            weight.value[np.random.default_rng(0).random(weight.value.shape) > kept] = 0
+        npl0.save_model(tmp_path / "m.npz", network)
+        sizes.append((tmp_path / "m.npz").stat().st_size)
+    assert sizes[1] < sizes[0] / 10
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    path = tmp_path / "m.npz"
+    with pytest.raises(CheckpointError, match=r"m\.npz does not exist"):
+        npl0.load_model(path)
+    np.savez(path, a=np.ones(2))
+    with pytest.raises(CheckpointError, match=r"damaged or not a model of npl0's .*; name another, or make it again"):
+        npl0.load_model(path)
+    for text in (b"", b"# A text", (b"\x93NUMPY" + b" " * 100)):
+        path.write_bytes(text)
+        with pytest.raises(CheckpointError, match=r"not a model of npl0's \(not an \.npz archive\); name another"):
+            npl0.load_model(path)
+    save_arrays(path, {"kind": "checkpoint"}, {})
+    with pytest.raises(CheckpointError, match=r"holds a checkpoint, not a model"):
+        npl0.load_model(path)
+    save_arrays(path, {"kind": "model", "format": "npl0-0"}, {})
+    with pytest.raises(CheckpointError, match=r"was not written by this version of npl0"):
+        npl0.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda network, arrays: network.pop("layers"),
+        lambda network, arrays: network["layers"][0].update(layer="Sparse"),
+        lambda network, arrays: network["layers"][1].update(stride="x"),
+        lambda network, arrays: network.update(dtype="float33"),
+        lambda network, arrays: network["layers"][1].update(surprise=1),
+        lambda network, arrays: arrays.pop("fc1.weight"),
+        lambda network, arrays: arrays.update({"fc1.weight": np.ones((2, 2), np.float32)}),
+    ],
+)
+def test_a_model_file_that_contradicts_itself_is_told(tmp_path, spoil):
+    network = every_layer()
+    description, arrays = describe_network(network), dict(network.state())
+    spoil(description, arrays)
+    save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, arrays)
+    with pytest.raises(CheckpointError, match=r"m\.npz is not a sound model file .*; make it again"):
+        npl0.load_model(tmp_path / "m.npz")
+
+
+def test_folders_without_a_model_are_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no model\.npz; name the folder of a finished run"):
+        npl0.load_model(tmp_path)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "checkpoint.npz").touch()
+    with pytest.raises(
+        CheckpointError, match=r"the run .*one is not finished; finish it with: python -m npl0\.run --conf"
+    ):
+        npl0.load_model(tmp_path / "one")
+    npl0.save_model(tmp_path / "one" / "model.npz", every_layer())
+    with pytest.raises(CheckpointError, match=r"it holds the runs one: name one of them"):
+        npl0.load_model(tmp_path)
+    assert npl0.load_model(tmp_path / "one")[0].name == "zoo"
+
+
+_ARRAYS = {"a": np.arange(60, dtype=np.float32), "b": np.ones((2, 3), bool), "c": np.array(7)}
+_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def _same_or_refused(path):
+    """A damaged file must be refused, unless the damage lies where nothing is stored."""
+    try:
+        header, arrays = load_arrays(path)
+    except CheckpointError:
+        return
+    assert header["kind"] == "test" and arrays.keys() == _ARRAYS.keys()
+    for name, array in _ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+@_TMP
+@given(data=st.data(), compress=st.booleans())
+def test_no_damage_goes_unnoticed(tmp_path, data, compress):
+    path = tmp_path / "c.npz"
+    save_arrays(path, {"kind": "test"}, _ARRAYS, compress)
+    content = bytearray(path.read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[position] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2, len(content) - 1]))])
+    _same_or_refused(path)
+
+
+def test_arrays_come_back_exactly(tmp_path):
+    save_arrays(tmp_path / "c.npz", {"kind": "test", "x": 0.1}, _ARRAYS)
+    header, arrays = load_arrays(tmp_path / "c.npz")
+    assert header == {"format": "npl0-1", "kind": "test", "x": 0.1}
+    for name, array in _ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.npz"]
+
+
+def test_pickles_are_neither_written_nor_read(tmp_path):
+    np.savez(tmp_path / "p.npz", header=np.array([object()], object))
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
+        load_arrays(tmp_path / "p.npz")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "c.npz"
+    save_arrays(path, {"kind": "test"}, _ARRAYS)
+    before = path.read_bytes()
+
+    class Bad:
+        def __array__(self, *_, **__):
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        save_arrays(path, {"kind": "test"}, {"a": Bad()})
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.npz"]
+
+
+def test_prefixes_go_on_and_off():
+    both = {**prefixed({"a": 1, "b": 2}, "x."), **prefixed({"a": 3}, "y.")}
+    assert both == {"x.a": 1, "x.b": 2, "y.a": 3}
+    assert select(both, "x.") == {"a": 1, "b": 2}

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from measuring import positive, restart_if_kernel_is_forced
-from npl0.settings.flags import Parser
+from npl0.cli.tables import table
 from npl0.nn import Conv2d
 from npl0.nn.layers import Pass
-from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.ops import winograd
+from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import Workers
-from npl0.cli.tables import table
+from npl0.settings.flags import Parser
 
 
 @dataclass(frozen=True)

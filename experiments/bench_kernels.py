@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 
 from measuring import positive, restart_if_kernel_is_forced
-from npl0.settings.flags import Parser
+from npl0.cli.tables import table
 from npl0.ops import conv, gated_weight, hard_concrete, norm, pool, update, winograd, winograd3x3
 from npl0.runtime.threads import Workers
-from npl0.cli.tables import table
+from npl0.settings.flags import Parser
 
 EXAMPLES, WEIGHTS = 64, 430_500
 # The fourth convolution of VGG-16: channels, and side of its maps.

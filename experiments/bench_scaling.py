@@ -21,8 +21,8 @@ from typing import Any
 
 from bench_training import measure
 from measuring import positive
-from npl0.settings.flags import Parser
 from npl0.cli.tables import table
+from npl0.settings.flags import Parser
 
 BATCHES, WIDTHS, BATCH = (32, 64, 128, 256), (0.25, 0.5, 0.75, 1.0), 128
 

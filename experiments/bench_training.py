@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from measuring import best_ms, own_kernel_environment, positive
-from npl0.settings.sections import SCALABLE_MODELS
-from npl0.settings.flags import Parser
-from npl0.runtime.memory import peak_memory_mb
 from npl0.cli.tables import table
+from npl0.runtime.memory import peak_memory_mb
+from npl0.settings.flags import Parser
+from npl0.settings.sections import SCALABLE_MODELS
 from step_setting import RECIPES, VARIANTS, Setting
 
 # The two sides are imported inside functions: each child loads only its own, and the parent none, because on Linux the

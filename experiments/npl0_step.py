@@ -10,10 +10,10 @@ from measuring import best_ms
 from npl0.nn import build_model
 from npl0.nn.layers import Pass
 from npl0.nn.network import Network
-from npl0.runtime.scratch import Scratch, ShardMemory
-from npl0.training.optimizers import build_optimizer
-from npl0.runtime.threads import Workers
 from npl0.pruning import L0, Pruner
+from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.threads import Workers
+from npl0.training.optimizers import build_optimizer
 from step_setting import GATE_LEARNING_RATE, MOMENTUM, Setting
 
 SGEMM_SIZE, SGEMM_REPEATS = 1536, 10

@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from npl0.runtime.kernels import Allocator
+from npl0.runtime.scratch import Allocator
 from npl0.runtime.threads import Workers
 
 # Time is not what these tests are about, and a busy machine would fail them.
@@ -33,7 +33,7 @@ def dirty() -> Allocator:
     """An allocator whose memory is full of what is not to be read, as a network's scratch is."""
 
     class Dirty(Allocator):
-        def __call__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        def kept(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             return np.full(shape, np.nan if dtype.kind == "f" else 255, dtype)
 
     return Dirty()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from npl0.settings.sections import SECTIONS, RunConfig
-from npl0.settings.flags import flag_name, settings_from
 from npl0.cli.run import build_parser, resolve
 from npl0.runtime.settings import allowed_range
+from npl0.settings.flags import flag_name, settings_from
+from npl0.settings.sections import SECTIONS, RunConfig
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

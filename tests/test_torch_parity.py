@@ -7,10 +7,10 @@ import pytest
 
 from npl0.nn import BatchNorm, Conv2d, Linear, build_model
 from npl0.nn.layers import Pass
+from npl0.nn.parameter import Parameter
 from npl0.ops import pool
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.training.optimizers import SGD, Adam, ParameterGroup
-from npl0.nn.parameter import Parameter
 
 torch = pytest.importorskip("torch")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npl0.cli.guard import guarded
-from npl0.settings.sections import DATA_NAMES, suggest
 from npl0.settings.flags import Parser
+from npl0.settings.sections import DATA_NAMES, suggest
 
 # Heavy imports wait inside the functions, so that help and usage errors are quick.
 if TYPE_CHECKING:

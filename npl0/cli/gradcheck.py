@@ -4,12 +4,12 @@ import json
 import math
 from typing import Any
 
-from npl0.settings.flags import Parser
+from npl0.cli.tables import table
 from npl0.gradcheck.checks import CHECKS
 from npl0.gradcheck.compare import FLOOR, TOLERANCE, Comparison
 from npl0.gradcheck.faults import FAULTS
 from npl0.runtime.threads import Workers
-from npl0.cli.tables import table
+from npl0.settings.flags import Parser
 
 
 def main(arguments: list[str], prog: str) -> int:

@@ -5,8 +5,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from npl0.cli.guard import guarded
-from npl0.settings.sections import MODEL_NAMES, ConfigError, RunConfig, suggest
 from npl0.settings.flags import Parser
+from npl0.settings.sections import MODEL_NAMES, ConfigError, RunConfig, suggest
 
 # Heavy imports wait inside the functions, so that help and usage errors are quick.
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def eval_command(arguments: list[str], prog: str) -> int:
 
 
 def _evaluate(options: Any) -> None:
-    from npl0.training.metrics import count_correct, measure_layers
-    from npl0.storage.model_file import load_model
+    from npl0.cli.tables import ratio
     from npl0.nn import fold_batchnorm
     from npl0.runtime.threads import Workers, available_threads
-    from npl0.cli.tables import ratio
+    from npl0.storage.model_file import load_model
+    from npl0.training.metrics import count_correct, measure_layers
 
     network, header = load_model(options.run)
     dataset = _dataset_for(network, header, options.data_dir, options.offline)
@@ -137,8 +137,8 @@ def _predict(options: Any) -> None:
     import numpy as np
 
     from npl0.data.images import read_images
-    from npl0.storage.model_file import load_model
     from npl0.nn import fold_batchnorm
+    from npl0.storage.model_file import load_model
 
     network, header = load_model(options.run)
     # Every file is read before the first line is printed, so that a bad one does not leave half an answer.
@@ -198,10 +198,10 @@ def summary_command(arguments: list[str], prog: str) -> int:
 def _summary(name: str, chosen: dict[str, Any]) -> str:
     from pathlib import Path
 
-    from npl0.runs.build import build_network
-    from npl0.training.metrics import measure_layers
-    from npl0.storage.model_file import load_model
     from npl0.cli.tables import ratio, table
+    from npl0.runs.build import build_network
+    from npl0.storage.model_file import load_model
+    from npl0.training.metrics import measure_layers
 
     stored = name not in MODEL_NAMES
     if stored and not Path(name).exists():
@@ -244,9 +244,9 @@ def _algorithm(layer: "Layer") -> str:
 
 def _guarded(work: Any, prog: str) -> int:
     """Do the work, and return the exit code."""
-    from npl0.storage.archive import CheckpointError
     from npl0.data import DataError
     from npl0.data.images import ImageError
+    from npl0.storage.archive import CheckpointError
 
     return guarded(work, prog, InspectError, CheckpointError, DataError, ImageError)
 

@@ -10,9 +10,9 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from npl0.settings.sections import RunConfig
-from npl0.runs.pipeline import Run
 from npl0.cli.tables import ratio
+from npl0.runs.pipeline import Run
+from npl0.settings.sections import RunConfig
 from npl0.training.loop import EpochRow, Observer, Progress, StopTraining
 
 # Steps between two looks at the gates: counting them costs about as much as a fifth of a step.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from npl0.cli.guard import exit_with
-from npl0.settings.sections import SECTIONS, ConfigError, RunConfig, build_config
 from npl0.settings.flags import Parser, add_config_flags, flag_name, merge, settings_from
+from npl0.settings.sections import SECTIONS, ConfigError, RunConfig, build_config
 from npl0.settings.toml import format_toml, read_toml
 
 DESCRIPTION = """\
@@ -73,9 +73,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0.run") -
 
 def dry_run(config: RunConfig, options: Any, prog: str) -> int:
     """Check a configuration against its model and print it; return the exit code."""
-    from npl0.storage.archive import CheckpointError
     from npl0.runs.build import check_fit
     from npl0.runs.folder import RunFolder
+    from npl0.storage.archive import CheckpointError
 
     folder = RunFolder(options.out, config)
     try:
@@ -109,12 +109,12 @@ def idle_flags(flags: dict[str, Any], config: RunConfig) -> list[str]:
 def execute(config: RunConfig, options: Any, prog: str) -> int:
     """Run a checked configuration; return the exit code."""
     # Heavy imports come only now, so that help and usage errors are quick.
-    from npl0.storage.archive import CheckpointError
+    from npl0.cli.progress import ProgressBar
+    from npl0.cli.tables import result_tables
     from npl0.data import DataError
     from npl0.runs.build import check_fit
-    from npl0.cli.progress import ProgressBar
     from npl0.runs.folder import RunFolder, RunFolderError
-    from npl0.cli.tables import result_tables
+    from npl0.storage.archive import CheckpointError
     from npl0.training.loop import DivergedError, StopTraining
 
     bar = ProgressBar(options.quiet)
@@ -176,11 +176,11 @@ def _find_result(config: RunConfig, options: Any, folder: Any, start: Any) -> di
 
 def _train(config: RunConfig, options: Any, folder: Any, start: Any, bar: Any) -> dict[str, Any]:
     """Begin or resume a run, and return its result."""
-    from npl0.data import load_dataset
-    from npl0.runtime.threads import Workers, available_threads
-    from npl0.runs.pipeline import Run
     from npl0.cli.progress import interruptible, notice_if_slow
+    from npl0.data import load_dataset
     from npl0.pruning.checkup import PruningWarning
+    from npl0.runs.pipeline import Run
+    from npl0.runtime.threads import Workers, available_threads
     from npl0.training.warm_up import compile_kernels
 
     def announce(line: str) -> None:

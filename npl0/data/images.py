@@ -139,7 +139,7 @@ def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) ->
     if upright.mode.startswith(("I", "F")):
         raise ImageError(f"{path}: has more than 8 bits a channel; save it with 8")
     if upright.has_transparency_data:
-        paper = Image.new("RGBA", upright.size, "white")
+        paper = Image.new.kept("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))
     upright = upright.convert("L" if channels == 1 else "RGB")
     if upright.size != (width, height):

@@ -10,8 +10,8 @@ unchanged; NEP 19).
 
 import numpy as np
 
-from npl0.runtime import rng
 from npl0.data.dataset import DataError, Dataset, channel_statistics
+from npl0.runtime import rng
 
 N_CLASSES = 10
 SIDE, BORDER, MAX_SHIFT = 28, 4, 2

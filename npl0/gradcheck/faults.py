@@ -14,8 +14,8 @@ from npl0.gradcheck.problem import Draw, Fault, Problem
 from npl0.nn.norm import BatchNorm
 from npl0.ops import conv, hard_concrete, norm, pool
 from npl0.ops.update import sgd_reference
-from npl0.training.optimizers import SGD, Adam
 from npl0.pruning import L0, FixedMask
+from npl0.training.optimizers import SGD, Adam
 
 FAULTS: list[Fault] = []
 _BY_NAME = {check.name: check for check in CHECKS}

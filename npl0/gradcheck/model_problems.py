@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from npl0.runtime import rng
 from npl0.gradcheck.problem import Draw, GradientProblem, Problem, UpdateProblem
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Pass, ReLU, Standardise
 from npl0.nn.models import MODELS
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
-from npl0.ops.update import adam_reference, sgd_reference
-from npl0.training.optimizers import SGD, Adam, Optimizer, ParameterGroup
 from npl0.nn.parameter import Parameter
+from npl0.ops.update import adam_reference, sgd_reference
 from npl0.pruning import L0, FixedMask, Pruner
+from npl0.runtime import rng
+from npl0.training.optimizers import SGD, Adam, Optimizer, ParameterGroup
 
 # Nothing keeps the inside of a network away from kinks; a short step meets fewer of them, and still leaves 7 digits.
 SHORT_STEP = 3e-6

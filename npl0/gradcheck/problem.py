@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from npl0.runtime import rng
 from npl0.gradcheck.compare import Comparison, check_gradient, compare
+from npl0.runtime import rng
 from npl0.runtime.threads import Workers
 
 

@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from npl0.settings.sections import suggest
 from npl0.nn.layers import Affine, Pass, Shape
 from npl0.ops import conv, winograd, winograd3x3
-from npl0.runtime.kernels import Allocator, fresh
+from npl0.runtime.scratch import Allocator, fresh
+from npl0.settings.sections import suggest
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)

@@ -14,8 +14,8 @@ import numpy as np
 from npl0.nn.layers import Affine, Layer
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
-from npl0.ops.norm import EPSILON
 from npl0.nn.parameter import Parameter
+from npl0.ops.norm import EPSILON
 
 
 def fold_batchnorm(network: Network) -> Network:

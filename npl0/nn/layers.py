@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from npl0.ops import activation, linear, pool
-from npl0.runtime.kernels import Allocator, fresh
 from npl0.nn.parameter import Parameter
+from npl0.ops import activation, linear, pool
+from npl0.runtime.scratch import Allocator, fresh
 
 Shape = tuple[int, ...]
 
@@ -277,7 +277,7 @@ class Standardise(Layer):
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
         column = (-1,) + (1,) * (x.ndim - 1)
         factor = (1 / (255 * self.std)).astype(self.dtype).reshape(column)
-        y = np.multiply(x, factor, out=run.new("y", x.shape, self.dtype))
+        y = np.multiply(x, factor, out=run.new.output(x.shape, self.dtype))
         y -= (self.mean / self.std).astype(self.dtype).reshape(column)
         return y, factor
 

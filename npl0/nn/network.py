@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from npl0.runtime import rng
 from npl0.nn.layers import Layer, Pass, Shape, Standardise
-from npl0.runtime.scratch import Scratch, new_scratch
-from npl0.ops.loss import softmax_cross_entropy
-from npl0.runtime.threads import BLOCK, Workers
 from npl0.nn.parameter import Parameter
+from npl0.ops.loss import softmax_cross_entropy
+from npl0.runtime import rng
+from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.threads import BLOCK, Workers
 
 SHARD_SIZE = 64
 
@@ -157,8 +157,18 @@ class Network:
 
     def _prepare(self, shards: int, workers: Workers) -> list[Any]:
         """Have memory for so many shards, and compute what all of them share, layer by layer."""
-        self._scratch += [new_scratch(self.layers, first=i == 0) for i in range(len(self._scratch), shards)]
+        self._scratch += [self._new_scratch(i) for i in range(len(self._scratch), shards)]
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
+
+    def _new_scratch(self, shard: int) -> list[Scratch]:
+        memory = ShardMemory()
+        allocators = []
+        for layer, after in zip(self.layers, [*self.layers[1:], None], strict=True):
+            weights = [parameter for parameter in layer.parameters if parameter.kind == "weight"]
+            # The first shard writes its weight gradients where the sum over the shards will stand.
+            grad_weight = weights[0].grad if shard == 0 and weights else None
+            allocators.append(Scratch(memory, grad_weight, after is not None and after.is_done_with_x))
+        return allocators
 
     def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
         """Run one shard `(features..., N)`, which may be overwritten, through all layers; return output and caches."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.layers import Layer, Pass, Shape
-from npl0.ops import norm
 from npl0.nn.parameter import Parameter
+from npl0.ops import norm
 
 
 class BatchNorm(Layer):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.runtime.kernels import Allocator, fresh
+from npl0.runtime.scratch import Allocator, fresh
 
 
 def relu_forward(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -12,7 +12,7 @@ def relu_forward(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 def relu_backward(grad_y: np.ndarray, y: np.ndarray, new: Allocator = fresh) -> np.ndarray:
     """Compute `grad_x = grad_y` where y > 0, else 0 (the derivative at the kink is taken as 0)."""
-    return np.multiply(grad_y, y > 0, out=new.gradient(y.shape, y.dtype))
+    return np.multiply(grad_y, y > 0, out=new.grad_input(y.shape, y.dtype))
 
 
 def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
@@ -27,10 +27,10 @@ def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = 
     y : the shape of x.
     factor : `keep / (1 - rate)`, which the backward multiplies by.
     """
-    factor = np.multiply(u >= rate, 1 / (1 - rate), out=new("factor", x.shape, x.dtype), casting="same_kind")
-    return np.multiply(x, factor, out=new("y", x.shape, x.dtype)), factor
+    factor = np.multiply(u >= rate, 1 / (1 - rate), out=new.kept("factor", x.shape, x.dtype), casting="same_kind")
+    return np.multiply(x, factor, out=new.output(x.shape, x.dtype)), factor
 
 
 def dropout_backward(grad_y: np.ndarray, factor: np.ndarray, new: Allocator = fresh) -> np.ndarray:
     """Compute `grad_x = grad_y * keep / (1 - rate)`."""
-    return np.multiply(grad_y, factor, out=new.gradient(grad_y.shape, grad_y.dtype))
+    return np.multiply(grad_y, factor, out=new.grad_input(grad_y.shape, grad_y.dtype))

@@ -10,7 +10,8 @@ with stride s and padding p.
 
 import numpy as np
 
-from npl0.runtime.kernels import Allocator, fresh, kernel
+from npl0.runtime.kernels import kernel
+from npl0.runtime.scratch import Allocator, fresh
 
 
 def out_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
@@ -139,9 +140,9 @@ def conv2d_forward(
     """
     out_channels, _, kh, kw = w.shape
     _, height, width, n = x.shape
-    cols = new("cols", columns_shape(x.shape, kh, kw, stride, padding), x.dtype)
+    cols = new.kept("cols", columns_shape(x.shape, kh, kw, stride, padding), x.dtype)
     im2col(x, kh, kw, stride, padding, cols)
-    y = np.matmul(w.reshape(out_channels, -1), cols, out=new("y", (out_channels, cols.shape[1]), x.dtype))
+    y = np.matmul(w.reshape(out_channels, -1), cols, out=new.output((out_channels, cols.shape[1]), x.dtype))
     if b is not None:
         y += b[:, None]
     shape = (out_channels, out_size(height, kh, stride, padding), out_size(width, kw, stride, padding), n)
@@ -171,11 +172,11 @@ def conv2d_backward(
     """
     out_channels, _, kh, kw = w.shape
     grad_rows = grad_y.reshape(out_channels, -1)
-    grad_w = np.matmul(grad_rows, cols.T, out=new("grad_w", (out_channels, cols.shape[0]), w.dtype))
+    grad_w = np.matmul(grad_rows, cols.T, out=new.grad_weight((out_channels, cols.shape[0]), w.dtype))
     grad_x = None
     if need_grad_x:
         flat_w = w.reshape(out_channels, -1)
-        grad_cols = np.matmul(flat_w.T, grad_rows, out=new.passing("grad_cols", cols.shape, cols.dtype))
-        grad_x = new.gradient(x_shape, cols.dtype)
+        grad_cols = np.matmul(flat_w.T, grad_rows, out=new.temporary("grad_cols", cols.shape, cols.dtype))
+        grad_x = new.grad_input(x_shape, cols.dtype)
         col2im(grad_cols, x_shape, kh, kw, stride, padding, grad_x)
     return grad_x, grad_w.reshape(w.shape)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npl0.runtime.kernels import Allocator, fresh
+from npl0.runtime.scratch import Allocator, fresh
 
 
 def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allocator = fresh) -> np.ndarray:
@@ -16,7 +16,7 @@ def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allo
     -------
     y : (out_features, N).
     """
-    y = np.matmul(w, x, out=new("y", (w.shape[0], x.shape[1]), x.dtype))
+    y = np.matmul(w, x, out=new.output((w.shape[0], x.shape[1]), x.dtype))
     if b is not None:
         y += b[:, None]
     return y
@@ -32,8 +32,8 @@ def linear_backward(
     grad_x : (in_features, N), `Wᵀ grad_y`, or None unless `need_grad_x`.
     grad_w : (out_features, in_features), `grad_y xᵀ`.
     """
-    grad_w = np.matmul(grad_y, x.T, out=new("grad_w", w.shape, w.dtype))
-    grad_x = np.matmul(w.T, grad_y, out=new.gradient(x.shape, x.dtype)) if need_grad_x else None
+    grad_w = np.matmul(grad_y, x.T, out=new.grad_weight(w.shape, w.dtype))
+    grad_x = np.matmul(w.T, grad_y, out=new.grad_input(x.shape, x.dtype)) if need_grad_x else None
     return grad_x, grad_w
 
 

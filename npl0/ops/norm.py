@@ -6,7 +6,8 @@ x_hat = (x - mean) / sqrt(var + eps),  y = scale x_hat + shift.
 
 import numpy as np
 
-from npl0.runtime.kernels import Allocator, fresh, kernel
+from npl0.runtime.kernels import kernel
+from npl0.runtime.scratch import Allocator, fresh
 
 EPSILON = 1e-5
 
@@ -111,7 +112,7 @@ def batchnorm_forward(
             "batch norm needs at least 2 values a feature in training, so more than one example in every shard"
         )
     mean, var, inverse_std = np.empty((3, features), x.dtype)
-    y = new("y", rows.shape, x.dtype)
+    y = new.output(rows.shape, x.dtype)
     batchnorm_kernel(rows, scale, shift, epsilon, y, mean, var, inverse_std)
     return y.reshape(x.shape), (rows, mean, inverse_std), (mean, var * x.dtype.type(m / (m - 1)))
 
@@ -130,7 +131,7 @@ def batchnorm_backward(
     grad_scale : `sum grad_y x_hat`; grad_shift : `sum grad_y`.
     """
     rows, mean, inverse_std = cache
-    grad_x = new.gradient(rows.shape, grad_y.dtype)
+    grad_x = new.grad_input(rows.shape, grad_y.dtype)
     grad_scale, grad_shift = np.empty((2, len(rows)), grad_y.dtype)
     batchnorm_backward_kernel(
         grad_y.reshape(rows.shape), rows, mean, inverse_std, scale, grad_x, grad_scale, grad_shift
@@ -151,6 +152,6 @@ def batchnorm_inference(
     factor = (scale / np.sqrt(running_var + epsilon)).astype(x.dtype)
     offset = (shift - running_mean * factor).astype(x.dtype)
     column = (-1,) + (1,) * (x.ndim - 1)
-    y = np.multiply(x, factor.reshape(column), out=new("y", x.shape, x.dtype))
+    y = np.multiply(x, factor.reshape(column), out=new.output(x.shape, x.dtype))
     y += offset.reshape(column)
     return y

@@ -3,7 +3,8 @@
 import numpy as np
 
 from npl0.ops.conv import out_size
-from npl0.runtime.kernels import Allocator, fresh, kernel
+from npl0.runtime.kernels import kernel
+from npl0.runtime.scratch import Allocator, fresh
 
 
 @kernel
@@ -120,7 +121,7 @@ def maxpool_forward(x: np.ndarray, size: int, stride: int, new: Allocator = fres
     """
     channels, height, width, n = x.shape
     shape = (channels, out_size(height, size, stride, 0), out_size(width, size, stride, 0), n)
-    y, winner = new("y", shape, x.dtype), new("winner", shape, np.dtype(np.uint8))
+    y, winner = new.output(shape, x.dtype), new.kept("winner", shape, np.dtype(np.uint8))
     if size == 2:
         maxpool_2x2_kernel(x, stride, y, winner)
     else:
@@ -137,7 +138,7 @@ def maxpool_backward(
     new: Allocator = fresh,
 ) -> np.ndarray:
     """Send `grad_y` to the winners: `grad_x[cell] = sum of grad_y over the windows that the cell won`."""
-    grad_x = new.gradient(x_shape, grad_y.dtype)
+    grad_x = new.grad_input(x_shape, grad_y.dtype)
     maxpool_backward_kernel(grad_y, winner, size, stride, grad_x)
     return grad_x
 

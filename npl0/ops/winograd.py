@@ -34,7 +34,7 @@ from functools import cache
 import numpy as np
 
 from npl0.ops.conv import col2im, columns_shape, im2col
-from npl0.runtime.kernels import Allocator, fresh
+from npl0.runtime.scratch import Allocator, fresh
 
 # Small integers and their inverses, in pairs of opposite sign: the usual choice for a small rounding error.
 POINTS = tuple(Fraction(p) for p in ("0", "1", "-1", "2", "-2", "1/2", "-1/2"))
@@ -103,7 +103,7 @@ def transform_weight(w: np.ndarray, m: int, new: Allocator = fresh) -> np.ndarra
     """
     out_channels, in_channels, r, _ = w.shape
     g = tile_matrices(m, r, w.dtype)[1]
-    u = new("u", (len(g), out_channels, in_channels), w.dtype)
+    u = new.kept("u", (len(g), out_channels, in_channels), w.dtype)
     np.matmul(g, w.reshape(-1, r * r).T, out=u.reshape(len(g), -1))
     return u
 
@@ -113,7 +113,7 @@ def transform_weight_backward(grad_u: np.ndarray, m: int, new: Allocator = fresh
     n2, out_channels, in_channels = grad_u.shape
     r = kernel_size(n2, m)
     g = tile_matrices(m, r, grad_u.dtype)[1]
-    grad_w = new.passing("grad_w", (r * r, out_channels * in_channels), grad_u.dtype)
+    grad_w = new.temporary("grad_w", (r * r, out_channels * in_channels), grad_u.dtype)
     return (
         np.matmul(g.T, grad_u.reshape(n2, -1), out=grad_w)
         .reshape(r, r, out_channels, in_channels)
@@ -154,17 +154,17 @@ def conv2d_forward(
     if out_h % m or out_w % m:
         raise ValueError(f"F({m}, {r}) needs output sides that are multiples of {m}, not {out_h} x {out_w}")
     a_t, _, b_t = tile_matrices(m, r, x.dtype)
-    tiles = new.passing("tiles", columns_shape(x.shape, n, n, m, padding), x.dtype)
+    tiles = new.temporary("tiles", columns_shape(x.shape, n, n, m, padding), x.dtype)
     im2col(x, n, n, m, padding, tiles)
     tiles = tiles.reshape(channels, n2, -1)
     columns = tiles.shape[2]
-    v = np.matmul(b_t, tiles, out=new("v", tiles.shape, x.dtype))
-    products = new.passing("products", (out_channels, n2, columns), x.dtype)
+    v = np.matmul(b_t, tiles, out=new.kept("v", tiles.shape, x.dtype))
+    products = new.temporary("products", (out_channels, n2, columns), x.dtype)
     np.matmul(u, v.transpose(1, 0, 2), out=products.transpose(1, 0, 2))
-    outputs = np.matmul(a_t, products, out=new.passing("outputs", (out_channels, m * m, columns), x.dtype))
+    outputs = np.matmul(a_t, products, out=new.temporary("outputs", (out_channels, m * m, columns), x.dtype))
     if b is not None:
         outputs += b[:, None, None]
-    y = new("y", (out_channels, out_h, out_w, examples), x.dtype)
+    y = new.output((out_channels, out_h, out_w, examples), x.dtype)
     return col2im(outputs.reshape(-1, columns), y.shape, m, m, m, 0, y), v
 
 
@@ -190,21 +190,21 @@ def conv2d_backward(
     n = m + r - 1
     a_t, _, b_t = tile_matrices(m, r, grad_y.dtype)
     out_channels = len(grad_y)
-    grad_outputs = new.passing("outputs", (out_channels * m * m, columns), v.dtype)
+    grad_outputs = new.temporary("outputs", (out_channels * m * m, columns), v.dtype)
     im2col(grad_y, m, m, m, 0, grad_outputs)
     grad_products = np.matmul(
         a_t.T,
         grad_outputs.reshape(out_channels, m * m, columns),
-        out=new.passing("products", (out_channels, n2, columns), v.dtype),
+        out=new.temporary("products", (out_channels, n2, columns), v.dtype),
     )
     by_point = grad_products.transpose(1, 0, 2)
-    grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new.passing("grad_u", u.shape, u.dtype))
-    grad_w = new("grad_w", (out_channels, len(v), r, r), v.dtype)
+    grad_u = np.matmul(by_point, v.transpose(1, 2, 0), out=new.temporary("grad_u", u.shape, u.dtype))
+    grad_w = new.grad_weight((out_channels, len(v), r, r), v.dtype)
     grad_w[...] = transform_weight_backward(grad_u, m, new)
     if not need_grad_x:
         return None, grad_w
-    grad_v = new.passing("grad_v", v.shape, v.dtype)
+    grad_v = new.temporary("grad_v", v.shape, v.dtype)
     np.matmul(u.transpose(0, 2, 1), by_point, out=grad_v.transpose(1, 0, 2))
-    grad_tiles = np.matmul(b_t.T, grad_v, out=new.passing("tiles", v.shape, v.dtype))
-    grad_x = new.gradient(x_shape, v.dtype)
+    grad_tiles = np.matmul(b_t.T, grad_v, out=new.temporary("tiles", v.shape, v.dtype))
+    grad_x = new.grad_input(x_shape, v.dtype)
     return col2im(grad_tiles.reshape(-1, columns), x_shape, n, n, m, padding, grad_x), grad_w

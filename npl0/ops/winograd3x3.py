@@ -28,8 +28,9 @@ A block is as small as matrix products allow, so that V and M stay in the outer 
 
 import numpy as np
 
-from npl0.runtime.kernels import Allocator, fresh, inlined, kernel
 from npl0.ops.winograd import transform_weight_backward
+from npl0.runtime.kernels import inlined, kernel
+from npl0.runtime.scratch import Allocator, fresh
 
 # Columns of a matrix product: fewer leave BLAS too little work, more push V and M out of the cache.
 BLOCK_COLUMNS = 256
@@ -245,10 +246,10 @@ def conv2d_forward(
     if out_h % m or out_w % m:
         raise ValueError(f"F({m}, 3) needs output sides that are multiples of {m}, not {out_h} x {out_w}")
     lanes = out_w // m * examples
-    y = new("y", (out_channels, out_h, out_w, examples), x.dtype)
+    y = new.output((out_channels, out_h, out_w, examples), x.dtype)
     for first, rows in _blocks(out_h // m, lanes):
-        v = new.passing("v", (n2, channels, rows, lanes), x.dtype)
-        products = new.passing("products", (n2, out_channels, rows, lanes), x.dtype)
+        v = new.temporary("v", (n2, channels, rows, lanes), x.dtype)
+        products = new.temporary("products", (n2, out_channels, rows, lanes), x.dtype)
         to_points_kernel(x, m + 2, first, padding, v)
         np.matmul(u, v.reshape(n2, channels, -1), out=products.reshape(n2, out_channels, -1))
         from_points_kernel(products, m, first, 0, y)
@@ -277,20 +278,20 @@ def conv2d_backward(
     channels, examples = x.shape[0], x.shape[3]
     out_channels, out_h, out_w, _ = grad_y.shape
     n2, lanes = len(u), out_w // m * examples
-    grad_w = new("grad_w", (out_channels, channels, 3, 3), u.dtype)
+    grad_w = new.grad_weight((out_channels, channels, 3, 3), u.dtype)
     grad_w[...] = 0
-    grad_x = new.gradient(x_shape, x.dtype) if need_grad_x else None
+    grad_x = new.grad_input(x_shape, x.dtype) if need_grad_x else None
     if grad_x is not None:
         grad_x[...] = 0
     for first, rows in _blocks(out_h // m, lanes):
-        v = new.passing("v", (n2, channels, rows, lanes), x.dtype)
-        grad_products = new.passing("products", (n2, out_channels, rows, lanes), x.dtype)
+        v = new.temporary("v", (n2, channels, rows, lanes), x.dtype)
+        grad_products = new.temporary("products", (n2, out_channels, rows, lanes), x.dtype)
         to_points_kernel(x, m + 2, first, padding, v)
         to_points_kernel(grad_y, m, first, 0, grad_products)
         by_point, columns = grad_products.reshape(n2, out_channels, -1), v.reshape(n2, channels, -1)
         for k in range(0, out_channels, BLOCK_FILTERS):
             filters = by_point[:, k : k + BLOCK_FILTERS]
-            grad_u = new.passing("grad_u", (n2, filters.shape[1], channels), u.dtype)
+            grad_u = new.temporary("grad_u", (n2, filters.shape[1], channels), u.dtype)
             np.matmul(filters, columns.transpose(0, 2, 1), out=grad_u)
             grad_w[k : k + BLOCK_FILTERS] += transform_weight_backward(grad_u, m, new)
         if grad_x is not None:

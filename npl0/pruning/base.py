@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.training.optimizers import ParameterGroup
-from npl0.runtime.threads import Workers
 from npl0.nn.parameter import Parameter
 from npl0.pruning.checkup import Checkup, Masks
+from npl0.runtime.threads import Workers
+from npl0.training.optimizers import ParameterGroup
 
 
 class Pruner:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npl0.runtime import rng
-from npl0.settings.sections import L0Config
 from npl0.nn.network import Network
+from npl0.nn.parameter import Parameter
 from npl0.ops import hard_concrete
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
-from npl0.training.optimizers import ParameterGroup
-from npl0.nn.parameter import Parameter
 from npl0.pruning.base import Masks, Pruner
+from npl0.runtime import rng
+from npl0.settings.sections import L0Config
+from npl0.training.optimizers import ParameterGroup
 
 # Wide enough not to hold E[L0] up (at ±4.6 it could not fall below 4.7 %), narrow enough for float32.
 CLAMP = 10.0

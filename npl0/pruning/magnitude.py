@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from npl0.settings.sections import MagnitudeConfig
 from npl0.nn.network import Network
 from npl0.pruning.base import Masks, Pruner
+from npl0.settings.sections import MagnitudeConfig
 
 
 def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:

@@ -6,8 +6,8 @@ import difflib
 import re
 from typing import Any, NoReturn
 
-from npl0.settings.sections import SECTIONS, RunConfig
 from npl0.runtime.settings import Section, allowed_range
+from npl0.settings.sections import SECTIONS, RunConfig
 
 # Flags of a section get this before the field's name; fields of the others have names of their own.
 _PREFIX = {"retrain": "retrain_"}

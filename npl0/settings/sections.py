@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from npl0.settings.presets import INIT_PRESETS, PRESETS, QUICK
 from npl0.runtime.settings import ConfigError, Section, setting, suggest
+from npl0.settings.presets import INIT_PRESETS, PRESETS, QUICK
 
 MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
 # Models whose layers `width` scales; the others have the sizes of their papers.

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.nn import (
     AvgPool2d,
     BatchNorm,
@@ -25,6 +24,7 @@ from npl0.nn import (
     ReLU,
     Standardise,
 )
+from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 
 Arguments = dict[str, Any]
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npl0.nn.network import Network
+from npl0.pruning.base import Pruner, density
 from npl0.runtime import rng
+from npl0.runtime.memory import peak_memory_mb
+from npl0.runtime.threads import Workers
 from npl0.settings.sections import ConfigError
 from npl0.training.augment import augment
-from npl0.runtime.memory import peak_memory_mb
 from npl0.training.metrics import count_correct, first_not_finite
-from npl0.nn.network import Network
 from npl0.training.optimizers import SCHEDULES, Optimizer
-from npl0.runtime.threads import Workers
-from npl0.pruning.base import Pruner, density
 
 STAGES = ("train", "retrain")
 

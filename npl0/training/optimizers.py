@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from npl0.settings.sections import suggest
+from npl0.nn.parameter import Parameter
 from npl0.ops.update import adam_kernel, sgd_kernel
 from npl0.runtime.threads import BLOCK, Workers
-from npl0.nn.parameter import Parameter
+from npl0.settings.sections import suggest
 
 
 @dataclass

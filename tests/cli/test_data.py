@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from npl0.cli import data as data_command
 from npl0.__main__ import main
+from npl0.cli import data as data_command
 from npl0.data import DATASETS, cifar10, load_dataset
 from npl0.data.fetch import RemoteFile, file_md5
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from npl0.storage import lock
 from npl0.data import fetch
+from npl0.storage import lock
 
 ROOT = Path(__file__).parent.parent.parent
 

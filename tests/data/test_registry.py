@@ -2,8 +2,8 @@
 
 import pytest
 
-from npl0.settings.sections import DATA_NAMES
 from npl0.data import DATASETS, IMAGE_SHAPES, DataError, load_dataset
+from npl0.settings.sections import DATA_NAMES
 
 
 def test_every_registered_set_loads_under_its_name():

@@ -212,20 +212,20 @@ def test_networks_that_do_not_fit_together_are_refused(layers, settings, message
 
 def test_scratch_hands_out_the_same_memory_by_name():
     scratch = Scratch(ShardMemory())
-    first = scratch("y", (3, 4), np.dtype(np.float32))
-    assert np.shares_memory(first, scratch("y", (2, 4), np.dtype(np.float32)))
-    assert not np.shares_memory(first, scratch("x", (3, 4), np.dtype(np.float32)))
-    assert not np.shares_memory(first, scratch("y", (3, 4), np.dtype(np.float64)))
-    assert scratch("y", (9, 9), np.dtype(np.float32)).shape == (9, 9)
+    first = scratch.kept("y", (3, 4), np.dtype(np.float32))
+    assert np.shares_memory(first, scratch.kept("y", (2, 4), np.dtype(np.float32)))
+    assert not np.shares_memory(first, scratch.kept("x", (3, 4), np.dtype(np.float32)))
+    assert not np.shares_memory(first, scratch.kept("y", (3, 4), np.dtype(np.float64)))
+    assert scratch.kept("y", (9, 9), np.dtype(np.float32)).shape == (9, 9)
 
 
 def test_layers_of_a_shard_share_passing_memory_and_hand_gradients_on_in_turn():
     memory, float32 = ShardMemory(), np.dtype(np.float32)
     one, other = Scratch(memory), Scratch(memory)
-    kept = one("y", (3, 4), float32)
-    assert np.shares_memory(one.passing("y", (5,), float32), other.passing("y", (4,), float32))
-    assert not np.shares_memory(kept, one.passing("y", (5,), float32))
-    gradients = [layer.gradient((2, 3), float32) for layer in (one, other, one)]
+    kept = one.kept("y", (3, 4), float32)
+    assert np.shares_memory(one.temporary("y", (5,), float32), other.temporary("y", (4,), float32))
+    assert not np.shares_memory(kept, one.temporary("y", (5,), float32))
+    gradients = [layer.grad_input((2, 3), float32) for layer in (one, other, one)]
     assert not np.shares_memory(gradients[0], gradients[1])
     assert np.shares_memory(gradients[0], gradients[2])
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from npl0.ops import activation, linear, norm
-from npl0.runtime.kernels import Allocator
 from npl0.ops.loss import softmax_cross_entropy
+from npl0.runtime.scratch import Allocator
 
 
 def test_relu_keeps_the_positive_and_nan(dtype):
@@ -48,8 +48,8 @@ def test_operations_write_into_the_allocator_they_are_given(generator):
     handed_out = {}
 
     class Recording(Allocator):
-        def __call__(self, name, shape, dtype):
-            handed_out[name] = super().__call__(name, shape, dtype)
+        def kept(self, name, shape, dtype):
+            handed_out[name] = super().kept(name, shape, dtype)
             return handed_out[name]
 
     new = Recording()

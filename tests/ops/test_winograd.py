@@ -169,7 +169,7 @@ def test_transform_kernels_are_the_matrices_of_whole_tiles(generator, dirty, dty
         (winograd3x3.to_points_kernel, winograd3x3.from_points_kernel),
         (winograd3x3.to_points_kernel.py_func, winograd3x3.from_points_kernel.py_func),
     ):
-        v = dirty("v", points[:, :, 1:].shape, dtype)
+        v = dirty.kept("v", points[:, :, 1:].shape, dtype)
         to_points(x, window, 1, padding, v)
         np.testing.assert_allclose(v, transformed[:, :, 1:], rtol=1e-4, atol=1e-4)
         # Where windows overlap the kernel adds to what is there, else it overwrites it.

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.training.optimizers import Optimizer
-from npl0.runtime.threads import Workers
 from npl0.pruning import Pruner
+from npl0.runtime.threads import Workers
+from npl0.training.optimizers import Optimizer
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npl0 import nn
-from npl0.storage.model_file import load_model
 from npl0.pruning import Magnitude, PruningWarning
 from npl0.pruning import checkup as checkup_module
 from npl0.pruning.checkup import Checkup, live_units, needed_units, unit_links
+from npl0.storage.model_file import load_model
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
 

@@ -5,10 +5,10 @@ import pytest
 
 from npl0 import nn
 from npl0.ops import hard_concrete
-from npl0.training.optimizers import build_optimizer
-from npl0.runtime.threads import Workers
 from npl0.pruning import L0, density
 from npl0.pruning.l0 import CLAMP, NOISE_BLOCK
+from npl0.runtime.threads import Workers
+from npl0.training.optimizers import build_optimizer
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npl0.training.optimizers import SGD, Adam, ParameterGroup
 from npl0.pruning import FixedMask, Magnitude, Pruner, apply_masks, density, keep_largest
+from npl0.training.optimizers import SGD, Adam, ParameterGroup
 
 
 def half_masks(network):

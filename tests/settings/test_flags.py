@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from npl0.settings.sections import SECTIONS, RunConfig
 from npl0.settings.flags import Parser, add_config_flags, merge, settings_from
+from npl0.settings.sections import SECTIONS, RunConfig
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npl0.runtime.settings import allowed_range
 from npl0.settings import sections as config_module
+from npl0.settings.presets import PRESETS, QUICK
 from npl0.settings.sections import (
     DATA_NAMES,
     METHOD_NAMES,
@@ -23,8 +25,6 @@ from npl0.settings.sections import (
     parse_layer_factors,
     suggest,
 )
-from npl0.settings.presets import PRESETS, QUICK
-from npl0.runtime.settings import allowed_range
 from npl0.settings.toml import format_toml, read_toml
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from npl0.training import optimizers as optim
+from npl0.nn.parameter import Parameter
 from npl0.ops.update import adam_reference, sgd_reference
 from npl0.runtime.threads import Workers
-from npl0.nn.parameter import Parameter
+from npl0.training import optimizers as optim
 
 
 def parameter(generator, name, size, dtype=np.float64):

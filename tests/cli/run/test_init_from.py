@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from npl0.cli import run as run_module
-from npl0.storage.archive import CheckpointError
-from npl0.settings.sections import ConfigError, build_config
-from npl0.storage.model_file import load_model, save_model
-from npl0.nn import build_model, fold_batchnorm
-from npl0.settings.presets import INIT_PRESETS
 from npl0.cli.progress import ProgressBar
+from npl0.nn import build_model, fold_batchnorm
 from npl0.runs.start import load_start
+from npl0.settings.presets import INIT_PRESETS
+from npl0.settings.sections import ConfigError, build_config
+from npl0.storage.archive import CheckpointError
+from npl0.storage.model_file import load_model, save_model
 from npl0.training.loop import StopTraining
 
 

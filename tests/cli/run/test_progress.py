@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from npl0.cli.progress import describe_epoch
 from npl0.runtime import memory
 from npl0.settings.sections import build_config
-from npl0.cli.progress import describe_epoch
 from npl0.training.loop import EpochRow
 
 ROW = EpochRow("train", 3, 0.51234, 0.1, 0.8209, None, 900.0, 812, 12.345, 1.0, 6123.4, 8.2, None)

@@ -46,9 +46,9 @@ def test_the_dense_method_is_plain_training_bit_for_bit(command, tmp_path, runs)
     # The plain loop, written out: no pruner, no stages.
     from npl0.data import load_dataset
     from npl0.nn import build_model
-    from npl0.training.optimizers import Adam, ParameterGroup, cosine
-    from npl0.runtime.threads import Workers
     from npl0.runtime.rng import generator
+    from npl0.runtime.threads import Workers
+    from npl0.training.optimizers import Adam, ParameterGroup, cosine
 
     data = load_dataset("synthetic")
     network = build_model("lenet300", mean=data.mean, std=data.std)

@@ -98,9 +98,7 @@ def test_flags_stand_over_the_configuration_file(command, tmp_path):
 
 
 def test_help_is_quick_and_loads_no_arrays():
-    code = (
-        "import sys; from npl0.cli.run import main\ntry: main(['--help'])\nexcept SystemExit: print('numpy' in sys.modules)"
-    )
+    code = "import sys; from npl0.cli.run import main\ntry: main(['--help'])\nexcept SystemExit: print('numpy' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--l0-lambda X" in out and out.endswith("False\n")
 

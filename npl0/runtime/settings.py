@@ -58,7 +58,7 @@ def allowed_range(metadata: Mapping[str, Any]) -> str:
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 
 
-class Section:
+class Settings:
     """The base of all settings: checks every field against its type and range."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Any, NoReturn
 
-from npl0.runtime.settings import Section, allowed_range
+from npl0.runtime.settings import Settings, allowed_range
 from npl0.settings.sections import SECTIONS, RunConfig
 
 # Flags of a section get this before the field's name; fields of the others have names of their own.
@@ -55,7 +55,7 @@ def flag_name(section: str, name: str) -> str:
     return "--" + (_PREFIX.get(section, "") + name).replace("_", "-")
 
 
-def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Section]) -> None:
+def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Settings]) -> None:
     for entry in dataclasses.fields(section):
         if not entry.metadata:
             continue

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from npl0.runtime.settings import ConfigError, Section, setting, suggest
+from npl0.runtime.settings import ConfigError, Settings, setting, suggest
 from npl0.settings.presets import INIT_PRESETS, PRESETS, QUICK
 
 MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
@@ -24,7 +24,7 @@ _OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
-class TrainConfig(Section):
+class TrainConfig(Settings):
     """The first stage: training, with whatever the method adds."""
 
     epochs: int = setting(18, "epochs of training", 0, 100_000)
@@ -42,7 +42,7 @@ class TrainConfig(Section):
 
 
 @dataclass(frozen=True)
-class L0Config(Section):
+class L0Config(Settings):
     """The gates of `--method l0`."""
 
     l0_lambda: float = setting(13.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
@@ -60,7 +60,7 @@ class L0Config(Section):
 
 
 @dataclass(frozen=True)
-class MagnitudeConfig(Section):
+class MagnitudeConfig(Settings):
     """The threshold of `--method magnitude`."""
 
     criterion: str = setting(
@@ -80,7 +80,7 @@ class MagnitudeConfig(Section):
 
 
 @dataclass(frozen=True)
-class RetrainConfig(Section):
+class RetrainConfig(Settings):
     """The last stage: the survivors learn on under a fixed mask, with the optimiser of the training."""
 
     epochs: int = setting(3, "epochs of retraining", 0, 100_000)
@@ -90,7 +90,7 @@ class RetrainConfig(Section):
 
 
 @dataclass(frozen=True)
-class RunConfig(Section):
+class RunConfig(Settings):
     """All that decides the bits of a result."""
 
     model: str = setting("lenet5", "network", choices=MODEL_NAMES)
@@ -138,7 +138,7 @@ class RunConfig(Section):
         return f"{self.model}-{self.data}-{self.method}-{self.digest()}-s{self.seed}"
 
 
-SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[Settings]] = {
     "train": TrainConfig,
     "l0": L0Config,
     "magnitude": MagnitudeConfig,

@@ -36,7 +36,7 @@ def naive(x, w, b, stride, padding):
 def test_im2col_kernel_equals_its_reference_and_its_source(generator, dirty, dtype, shape, kh, kw, stride, padding):
     x = generator.standard_normal(shape).astype(dtype)
     expected = conv.im2col_reference(x, kh, kw, stride, padding)
-    cols = conv.im2col(x, kh, kw, stride, padding, dirty("cols", expected.shape, dtype))
+    cols = conv.im2col(x, kh, kw, stride, padding, dirty.kept("cols", expected.shape, dtype))
     interpreted = np.full_like(expected, np.nan)
     conv.im2col_kernel.py_func(x, kh, kw, stride, padding, interpreted)
     assert cols.dtype == dtype
@@ -50,7 +50,7 @@ def test_col2im_kernel_equals_its_reference_and_its_source(generator, dirty, dty
     cols = conv.im2col(np.empty(shape, dtype), kh, kw, stride, padding)
     cols[...] = generator.standard_normal(cols.shape)
     expected = conv.col2im_reference(cols, shape, kh, kw, stride, padding)
-    image = conv.col2im(cols, shape, kh, kw, stride, padding, dirty("image", shape, dtype))
+    image = conv.col2im(cols, shape, kh, kw, stride, padding, dirty.kept("image", shape, dtype))
     interpreted = np.full_like(expected, np.nan)
     conv.col2im_kernel.py_func(cols, kh, kw, stride, padding, interpreted)
     assert image.dtype == dtype

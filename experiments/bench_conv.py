@@ -18,7 +18,7 @@ import numpy as np
 from measuring import positive, restart_if_kernel_is_forced
 from npl0.cli.tables import table
 from npl0.nn import Conv2d
-from npl0.nn.layers import Pass
+from npl0.nn.layers import Context
 from npl0.ops import winograd
 from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import Workers
@@ -71,7 +71,7 @@ class Candidate:
     """
 
     def __init__(self, shape: Shape, tile: int, batch: int) -> None:
-        self.shape, self.run = shape, Pass(training=True, new=Scratch(ShardMemory()))
+        self.shape, self.context = shape, Context(training=True, new=Scratch(ShardMemory()))
         algorithm = "winograd" if tile else "im2col"
         settings = {"padding": shape.padding, "algorithm": algorithm}
         self.conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, **settings)
@@ -87,9 +87,9 @@ class Candidate:
     def step(self) -> np.ndarray:
         """Do forward and backward, note the time in ms, and return y (scratch memory)."""
         began = time.perf_counter()
-        self.run.prepared = self.conv.prepare(self.run.new)
-        y, cache = self.conv.forward(self.x, self.run)
-        self.conv.backward(self.grad_y, cache, self.run, need_grad_x=not self.shape.is_first)
+        self.context.prepared = self.conv.prepare(self.context.new)
+        y, cache = self.conv.forward(self.x, self.context)
+        self.conv.backward(self.grad_y, cache, self.context, need_grad_x=not self.shape.is_first)
         self.times.append(1e3 * (time.perf_counter() - began))
         return y
 
@@ -103,7 +103,7 @@ def fitting_tiles(shape: Shape) -> list[int]:
 def automatic_tile(shape: Shape) -> int:
     """Return what the rule in `Conv2d.winograd_tile` takes for a shape."""
     conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, padding=shape.padding)
-    conv.settle((shape.in_channels, shape.side, shape.side))
+    conv.bind((shape.in_channels, shape.side, shape.side))
     return conv.tile
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from measuring import best_ms
 from npl0.nn import build_model
-from npl0.nn.layers import Pass
+from npl0.nn.layers import Context
 from npl0.nn.network import Network
 from npl0.pruning import L0, Pruner
 from npl0.runtime.scratch import Scratch, ShardMemory
@@ -80,20 +80,20 @@ def profile(setting: Setting, repeats: int) -> dict[str, Any]:
     first = next(i for i, layer in enumerate(layers) if layer.parameters)
     shard = setting.data()[0][: min(network.shard_size, setting.batch)]
     x = np.ascontiguousarray(np.moveaxis(shard, 0, -1), dtype=network.dtype)
-    memory, runs, caches, times = ShardMemory(), [], [], []
+    memory, contexts, caches, times = ShardMemory(), [], [], []
     for layer in layers:
         new = Scratch(memory)
-        run = Pass(training=True, new=new, prepared=layer.prepare(new))
-        y, cache = layer.forward(x, run)
+        context = Context(training=True, new=new, prepared=layer.prepare(new))
+        y, cache = layer.forward(x, context)
         prepare_ms = best_ms(lambda layer=layer, new=new: layer.prepare(new), repeats)
-        forward_ms = best_ms(lambda x=x, layer=layer, run=run: layer.forward(x, run), repeats)
+        forward_ms = best_ms(lambda x=x, layer=layer, context=context: layer.forward(x, context), repeats)
         times.append([prepare_ms, forward_ms, 0.0])
         x = y
-        runs.append(run)
+        contexts.append(context)
         caches.append(cache)
     grad = np.random.default_rng(0).standard_normal(x.shape, np.float32)
     for i in reversed(range(first, len(layers))):
-        back = (grad, caches[i], runs[i], i > first)
+        back = (grad, caches[i], contexts[i], i > first)
         grad, _ = layers[i].backward(*back)
         if i > first:
             # A copy, for layers write their gradients into two arrays in turn: called again, a layer writes into the

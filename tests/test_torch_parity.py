@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npl0.nn import BatchNorm, Conv2d, Linear, build_model
-from npl0.nn.layers import Pass
+from npl0.nn.layers import Context
 from npl0.nn.parameter import Parameter
 from npl0.ops import pool
 from npl0.ops.loss import softmax_cross_entropy
@@ -30,14 +30,14 @@ def batch_last(tensor):
 def compare(generator, layer, shape, function):
     """Compare a layer with a function of (input, *parameters) of torch, forward and backward."""
     layer.initialise(generator, np.dtype(np.float64))
-    layer.settle(shape)
+    layer.bind(shape)
     for parameter in layer.parameters:
         parameter.value = generator.standard_normal(parameter.value.shape)
     x = generator.standard_normal((*shape, 6))
-    run = Pass(True, prepared=layer.prepare())
-    y, cache = layer.forward(x, run)
+    context = Context(True, prepared=layer.prepare())
+    y, cache = layer.forward(x, context)
     grad_y = generator.standard_normal(y.shape)
-    grad_x, grads = layer.backward(grad_y, cache, run)
+    grad_x, grads = layer.backward(grad_y, cache, context)
 
     their_x = batch_first(x)
     their_parameters = [torch.tensor(parameter.value, requires_grad=True) for parameter in layer.parameters]
@@ -80,7 +80,7 @@ def test_batch_norm_and_its_running_statistics(generator, shape):
     compare(generator, layer, shape, lambda x, w, b: torch.nn.functional.batch_norm(x, None, None, w, b, training=True))
     x = generator.standard_normal((*shape, 6))
     layer.initialise(generator, np.dtype(np.float64))
-    layer.merge_statistics([layer.forward(x, Pass(True))[1]])
+    layer.merge_statistics([layer.forward(x, Context(True))[1]])
     theirs = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     torch.nn.functional.batch_norm(batch_first(x), *theirs, training=True)
     np.testing.assert_allclose(layer.running_mean, theirs[0].numpy())

@@ -186,9 +186,9 @@ class _NoiseDrawnAnew(L0):
 
 
 class _StatisticsConstant(BatchNorm):
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         # As at inference, where mean and variance do not depend on x.
-        _, grads = super().backward(grad_y, cache, run)
+        _, grads = super().backward(grad_y, cache, context)
         *_, inverse_std = cache[0]
         factor = self.scale.value * inverse_std
         return factor.reshape(-1, *[1] * (grad_y.ndim - 1)) * grad_y, grads

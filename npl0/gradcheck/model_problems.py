@@ -6,7 +6,7 @@ import numpy as np
 
 from npl0.gradcheck.problem import Draw, GradientProblem, Problem, UpdateProblem
 from npl0.nn.conv import Conv2d
-from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Pass, ReLU, Standardise
+from npl0.nn.layers import AvgPool2d, Context, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.models import MODELS
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
@@ -23,19 +23,19 @@ SHORT_STEP = 3e-6
 def layer_problem(draw: Draw, layer: Layer, *shape: int) -> Problem:
     """A layer, its input of 6 examples and its parameters, through forward and backward."""
     layer.initialise(draw.generator, np.dtype(np.float64))
-    layer.settle(shape)
+    layer.bind(shape)
     for parameter in layer.parameters:
         parameter.value = draw.off_zero(*parameter.value.shape)
     key = int(draw.generator.integers(1000))
 
     def forward(x):
-        run = Pass(True, prepared=layer.prepare(), generator=lambda: rng.generator(key, "dropout"))
+        context = Context(True, prepared=layer.prepare(), generator=lambda: rng.generator(key, "dropout"))
         # A copy, which the layer may overwrite.
-        return *layer.forward(x.copy(), run), run
+        return *layer.forward(x.copy(), context), context
 
     def gradients(grad_y, x, *_):
-        _, cache, run = forward(x)
-        grad_x, grads = layer.backward(grad_y, cache, run)
+        _, cache, context = forward(x)
+        grad_x, grads = layer.backward(grad_y, cache, context)
         return grad_x, *grads
 
     arrays = [draw.distinct(*shape, 6), *(parameter.value for parameter in layer.parameters)]

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from npl0.nn.layers import Affine, Pass, Shape
+from npl0.nn.layers import Affine, Context, Shape
 from npl0.ops import conv, winograd, winograd3x3
 from npl0.runtime.scratch import Allocator, fresh
 from npl0.settings.sections import suggest
@@ -55,7 +55,7 @@ class Conv2d(Affine):
         self.check(fits, shape, f"({in_channels}, height, width) that hold a {kernel_size} x {kernel_size} kernel")
         return out_channels, *(conv.out_size(side, kernel_size, self.stride, self.padding) for side in shape[1:])
 
-    def settle(self, shape: Shape) -> None:
+    def bind(self, shape: Shape) -> None:
         self.tile = self.winograd_tile(self.output_shape(shape)[1:])
 
     def winograd_tile(self, out_sides: Sequence[int]) -> int:
@@ -92,22 +92,22 @@ class Conv2d(Affine):
     def prepare(self, new: Allocator = fresh) -> Any:
         return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         weight, bias = self.weight.value, self.bias_value
         if self.tile:
-            y, kept = self._winograd.conv2d_forward(x, run.prepared, bias, self.tile, self.padding, run.new)
+            y, kept = self._winograd.conv2d_forward(x, context.prepared, bias, self.tile, self.padding, context.new)
         else:
-            y, kept = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, run.new)
+            y, kept = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, context.new)
         return y, (kept, x.shape)
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         kept, x_shape = cache
         if self.tile:
             grad_x, grad_w = self._winograd.conv2d_backward(
-                grad_y, kept, run.prepared, self.tile, x_shape, self.padding, need_grad_x, run.new
+                grad_y, kept, context.prepared, self.tile, x_shape, self.padding, need_grad_x, context.new
             )
         else:
             grad_x, grad_w = conv.conv2d_backward(
-                grad_y, kept, self.weight.value, x_shape, self.stride, self.padding, need_grad_x, run.new
+                grad_y, kept, self.weight.value, x_shape, self.stride, self.padding, need_grad_x, context.new
             )
         return grad_x, self.gradients(grad_y, grad_w)

@@ -24,7 +24,7 @@ def _no_generator() -> np.random.Generator:
 
 
 @dataclass(slots=True)
-class Pass:
+class Context:
     """What one layer is given for one shard.
 
     Attributes
@@ -47,7 +47,7 @@ class Layer:
     kind = "layer"
     name = ""
     # Whether nothing needs x any more when `forward` returns: neither the backward, nor y by being x.
-    is_done_with_x = False
+    releases_input = False
     # How many examples a shard must have in training.
     min_examples = 1
 
@@ -68,7 +68,7 @@ class Layer:
         """Return the shape of one example after this layer; ValueError if it does not accept `shape`."""
         return shape
 
-    def settle(self, shape: Shape) -> None:
+    def bind(self, shape: Shape) -> None:
         """Be told by the network, once, what shape of one example comes in."""
 
     def macs(self, shape: Shape) -> int:
@@ -82,12 +82,12 @@ class Layer:
     def merge_statistics(self, caches: list[Any]) -> None:
         """Take over what the shards of one step measured, in shard order."""
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         """Return `(y, cache)`; y may be x, overwritten, so no backward but ReLU's may need the y of its layer."""
         raise NotImplementedError
 
     def backward(
-        self, grad_y: np.ndarray, cache: Any, run: Pass, need_grad_x: bool = True
+        self, grad_y: np.ndarray, cache: Any, context: Context, need_grad_x: bool = True
     ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
         """Return `(grad_x, gradients of parameters)`; grad_x may be None unless `need_grad_x`."""
         raise NotImplementedError
@@ -152,11 +152,11 @@ class Linear(Affine):
     def macs(self, shape: Shape) -> int:
         return self.weight.size
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        return linear.linear_forward(x, self.weight.value, self.bias_value, run.new), x
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
+        return linear.linear_forward(x, self.weight.value, self.bias_value, context.new), x
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
-        grad_x, grad_w = linear.linear_backward(grad_y, cache, self.weight.value, need_grad_x, run.new)
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        grad_x, grad_w = linear.linear_backward(grad_y, cache, self.weight.value, need_grad_x, context.new)
         return grad_x, self.gradients(grad_y, grad_w)
 
 
@@ -165,12 +165,12 @@ class ReLU(Layer):
 
     kind = "relu"
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         y = activation.relu_forward(x, out=x)
         return y, y
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
-        return activation.relu_backward(grad_y, cache, run.new), ()
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        return activation.relu_backward(grad_y, cache, context.new), ()
 
 
 class Dropout(Layer):
@@ -183,14 +183,14 @@ class Dropout(Layer):
             raise ValueError(f"dropout rate must lie in [0, 1), not {rate}")
         self.rate = rate
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        if not run.training:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
+        if not context.training:
             return x, None
-        u = run.generator().random(x.shape, dtype=np.float32)
-        return activation.dropout_forward(x, u, self.rate, run.new)
+        u = context.generator().random(x.shape, dtype=np.float32)
+        return activation.dropout_forward(x, u, self.rate, context.new)
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
-        return (grad_y if cache is None else activation.dropout_backward(grad_y, cache, run.new)), ()
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        return (grad_y if cache is None else activation.dropout_backward(grad_y, cache, context.new)), ()
 
 
 class Flatten(Layer):
@@ -201,15 +201,15 @@ class Flatten(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         return x.reshape(-1, x.shape[-1]), x.shape
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         return grad_y.reshape(cache), ()
 
 
 class _Pool(Layer):
-    is_done_with_x = True
+    releases_input = True
 
     def __init__(self, size: int = 2, stride: int | None = None) -> None:
         stride = size if stride is None else stride
@@ -228,13 +228,13 @@ class MaxPool2d(_Pool):
 
     kind = "maxpool"
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
-        y, winner = pool.maxpool_forward(x, self.size, self.stride, run.new)
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
+        y, winner = pool.maxpool_forward(x, self.size, self.stride, context.new)
         return y, (winner, x.shape)
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         winner, x_shape = cache
-        return pool.maxpool_backward(grad_y, winner, x_shape, self.size, self.stride, run.new), ()
+        return pool.maxpool_backward(grad_y, winner, x_shape, self.size, self.stride, context.new), ()
 
 
 class AvgPool2d(_Pool):
@@ -242,10 +242,10 @@ class AvgPool2d(_Pool):
 
     kind = "avgpool"
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         return pool.avgpool_forward(x, self.size, self.stride), x.shape
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         return pool.avgpool_backward(grad_y, cache, self.size, self.stride), ()
 
 
@@ -274,12 +274,12 @@ class Standardise(Layer):
         self.check(shape[0] == len(self.mean), shape, f"{len(self.mean)} channels")
         return shape
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         column = (-1,) + (1,) * (x.ndim - 1)
         factor = (1 / (255 * self.std)).astype(self.dtype).reshape(column)
-        y = np.multiply(x, factor, out=run.new.output(x.shape, self.dtype))
+        y = np.multiply(x, factor, out=context.new.output(x.shape, self.dtype))
         y -= (self.mean / self.std).astype(self.dtype).reshape(column)
         return y, factor
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
+    def backward(self, grad_y, cache, context, need_grad_x=True):
         return grad_y * cache, ()

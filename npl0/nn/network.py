@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npl0.nn.layers import Layer, Pass, Shape, Standardise
+from npl0.nn.layers import Context, Layer, Shape, Standardise
 from npl0.nn.parameter import Parameter
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
@@ -85,7 +85,7 @@ class Network:
         for i, layer in enumerate(self.layers):
             if seed is not None:
                 layer.initialise(rng.generator(seed, "init", i), self.dtype)
-            layer.settle(shape)
+            layer.bind(shape)
             shape = layer.output_shape(shape)
         self.output_shape = shape
         trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
@@ -148,10 +148,10 @@ class Network:
         # A copy always, for layers may overwrite what they get.
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
-    def _passes(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Pass]:
+    def _contexts(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Context]:
         scratch = self._scratch[shard]
         return [
-            Pass(training, scratch[i], prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
+            Context(training, scratch[i], prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
             for i in range(len(self.layers))
         ]
 
@@ -167,23 +167,23 @@ class Network:
             weights = [parameter for parameter in layer.parameters if parameter.kind == "weight"]
             # The first shard writes its weight gradients where the sum over the shards will stand.
             grad_weight = weights[0].grad if shard == 0 and weights else None
-            allocators.append(Scratch(memory, grad_weight, after is not None and after.is_done_with_x))
+            allocators.append(Scratch(memory, grad_weight, after is not None and after.releases_input))
         return allocators
 
-    def forward(self, x: np.ndarray, passes: list[Pass]) -> tuple[np.ndarray, list[Any]]:
+    def forward(self, x: np.ndarray, contexts: list[Context]) -> tuple[np.ndarray, list[Any]]:
         """Run one shard `(features..., N)`, which may be overwritten, through all layers; return output and caches."""
         caches = []
-        for layer, run in zip(self.layers, passes, strict=True):
-            x, cache = layer.forward(x, run)
+        for layer, context in zip(self.layers, contexts, strict=True):
+            x, cache = layer.forward(x, context)
             caches.append(cache)
         return x, caches
 
-    def backward(self, grad_y: np.ndarray, caches: list[Any], passes: list[Pass]) -> list[tuple[np.ndarray, ...]]:
-        """Run one shard backwards; return the gradients of the parameters layer by layer, in the passes' memory."""
+    def backward(self, grad_y: np.ndarray, caches: list[Any], contexts: list[Context]) -> list[tuple[np.ndarray, ...]]:
+        """Run one shard backwards; return the gradients of the parameters layer by layer, in the contexts' memory."""
         grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
         for i in reversed(range(self._first_trainable, len(self.layers))):
             need_grad_x = i > self._first_trainable
-            grad_y, grads[i] = self.layers[i].backward(grad_y, caches[i], passes[i], need_grad_x)
+            grad_y, grads[i] = self.layers[i].backward(grad_y, caches[i], contexts[i], need_grad_x)
         return grads
 
     def loss_and_gradients(
@@ -222,10 +222,10 @@ class Network:
 
         def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
             part = shards[shard]
-            passes = self._passes(shard, True, prepared, key)
-            logits, caches = self.forward(self._columns(images[part]), passes)
+            contexts = self._contexts(shard, True, prepared, key)
+            logits, caches = self.forward(self._columns(images[part]), contexts)
             loss, correct, grad = softmax_cross_entropy(logits, labels[part], n)
-            return loss, correct, caches, self.backward(grad, caches, passes)
+            return loss, correct, caches, self.backward(grad, caches, contexts)
 
         results = workers.map(run_shard, range(len(shards)))
         tasks = []
@@ -263,8 +263,8 @@ class Network:
         def run_lane(lane: int) -> None:
             # Each lane has its own scratch and walks its own shards; the logits are copied out of the scratch.
             for part in shards[lane :: workers.threads]:
-                passes = self._passes(lane, False, prepared, ())
-                logits[part] = np.moveaxis(self.forward(self._columns(images[part]), passes)[0], -1, 0)
+                contexts = self._contexts(lane, False, prepared, ())
+                logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
 
         workers.map(run_lane, range(workers.threads))
         return logits
@@ -275,8 +275,10 @@ class Network:
         for i, layer in enumerate(self.layers):
             prepared = layer.prepare()
             for shard, x in enumerate(xs):
-                run = Pass(True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key))
-                xs[shard], _ = layer.forward(x.copy(), run)
+                context = Context(
+                    True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key)
+                )
+                xs[shard], _ = layer.forward(x.copy(), context)
                 yield layer.name, xs[shard]
 
     def check_images(self, images: np.ndarray) -> None:

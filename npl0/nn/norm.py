@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npl0.nn.layers import Layer, Pass, Shape
+from npl0.nn.layers import Context, Layer, Shape
 from npl0.nn.parameter import Parameter
 from npl0.ops import norm
 
@@ -32,7 +32,7 @@ class BatchNorm(Layer):
         self.running_mean = np.zeros(features, np.float32)
         self.running_var = np.ones(features, np.float32)
 
-    def settle(self, shape: Shape) -> None:
+    def bind(self, shape: Shape) -> None:
         # One value has no variance, so where a feature has a single value an image, one image is not enough.
         self.min_examples = 2 if math.prod(shape[1:]) == 1 else 1
 
@@ -58,14 +58,14 @@ class BatchNorm(Layer):
             self.running_mean += self.momentum * (mean - self.running_mean)
             self.running_var += self.momentum * (var - self.running_var)
 
-    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         scale, shift = self.scale.value, self.shift.value
-        if not run.training:
+        if not context.training:
             mean, var = self.running_mean, self.running_var
-            return norm.batchnorm_inference(x, scale, shift, mean, var, new=run.new), None
-        y, cache, statistics = norm.batchnorm_forward(x, scale, shift, new=run.new)
+            return norm.batchnorm_inference(x, scale, shift, mean, var, new=context.new), None
+        y, cache, statistics = norm.batchnorm_forward(x, scale, shift, new=context.new)
         return y, (cache, statistics)
 
-    def backward(self, grad_y, cache, run, need_grad_x=True):
-        grad_x, *grads = norm.batchnorm_backward(grad_y, cache[0], self.scale.value, run.new)
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        grad_x, *grads = norm.batchnorm_backward(grad_y, cache[0], self.scale.value, context.new)
         return grad_x, tuple(grads)

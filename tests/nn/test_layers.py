@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npl0.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Network, ReLU, Standardise
-from npl0.nn.layers import Pass, he_normal
+from npl0.nn.layers import Context, he_normal
 
 # Each layer, the shape of an example, what must come out, and the multiply-adds.
 LAYERS = [
@@ -32,7 +32,7 @@ def test_outputs_have_the_shape_that_was_announced(generator, dtype, make, shape
     assert layer.output_shape(shape) == expected
     assert layer.macs(shape) == macs
     x = generator.standard_normal((*shape, n)).astype(dtype)
-    y, _ = layer.forward(x, Pass(prepared=layer.prepare()))
+    y, _ = layer.forward(x, Context(prepared=layer.prepare()))
     assert (y.shape, y.dtype) == ((*expected, n), dtype)
     assert y.any()
 
@@ -94,8 +94,8 @@ def test_a_layer_without_bias_is_one_whose_bias_is_zero(generator, make, shape):
     for bias in (False, True):
         layer = make(bias)
         layer.initialise(np.random.default_rng(5), np.dtype(float))
-        y, cache = layer.forward(x, Pass(True))
-        grad_x, grads = layer.backward(np.cos(y), cache, Pass(True))
+        y, cache = layer.forward(x, Context(True))
+        grad_x, grads = layer.backward(np.cos(y), cache, Context(True))
         assert [parameter.kind for parameter in layer.parameters] == ["weight", "bias"][: 1 + bias]
         assert [grad.shape for grad in grads] == [parameter.value.shape for parameter in layer.parameters]
         results.append((y, grad_x, grads[0]))
@@ -107,14 +107,14 @@ def test_a_layer_without_bias_is_one_whose_bias_is_zero(generator, make, shape):
 
 def test_dropout_does_nothing_at_inference(generator):
     x = generator.standard_normal((4, 5))
-    y, cache = Dropout(0.5).forward(x, Pass(training=False))
+    y, cache = Dropout(0.5).forward(x, Context(training=False))
     assert y is x
-    assert Dropout(0.5).backward(x, cache, Pass())[0] is x
+    assert Dropout(0.5).backward(x, cache, Context())[0] is x
 
 
 def test_a_training_pass_needs_a_generator():
     with pytest.raises(RuntimeError, match="this pass has no random generator"):
-        Dropout(0.5).forward(np.ones((2, 2)), Pass(training=True))
+        Dropout(0.5).forward(np.ones((2, 2)), Context(training=True))
 
 
 def test_standardise_takes_pixels_of_any_type(generator, dtype):
@@ -123,7 +123,7 @@ def test_standardise_takes_pixels_of_any_type(generator, dtype):
     layer.initialise(generator, dtype)
     expected = (pixels / 255 - np.array([0.5, 0.25]).reshape(2, 1, 1, 1)) / np.array([0.5, 0.1]).reshape(2, 1, 1, 1)
     for x in (pixels, pixels.astype(dtype)):
-        y, _ = layer.forward(x, Pass())
+        y, _ = layer.forward(x, Context())
         assert y.dtype == dtype
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
@@ -142,7 +142,7 @@ def test_standardise_takes_pixels_of_any_type(generator, dtype):
 )
 def test_the_algorithm_is_chosen_by_the_shapes(channels, sides, algorithm, tile):
     layer = Conv2d(channels, 2, 3, padding=1, algorithm=algorithm)
-    layer.settle((channels, *sides))
+    layer.bind((channels, *sides))
     assert layer.tile == tile
 
 
@@ -151,7 +151,7 @@ def test_winograd_is_refused_where_it_is_not_defined(stride, side):
     with pytest.raises(
         ValueError, match="conv cannot use winograd: it needs stride 1, even output sides and a kernel of 2 to 7"
     ):
-        Conv2d(1, 1, 3, stride, algorithm="winograd").settle((1, side, side))
+        Conv2d(1, 1, 3, stride, algorithm="winograd").bind((1, side, side))
 
 
 def test_both_algorithms_are_one_function(generator):
@@ -160,10 +160,10 @@ def test_both_algorithms_are_one_function(generator):
     for algorithm in ("im2col", "winograd"):
         layer = Conv2d(8, 5, 3, padding=1, algorithm=algorithm)
         layer.initialise(np.random.default_rng(3), np.dtype(float))
-        layer.settle((8, 6, 6))
-        run = Pass(True, prepared=layer.prepare())
-        y, cache = layer.forward(x, run)
-        grad_x, grads = layer.backward(grad_y, cache, run)
+        layer.bind((8, 6, 6))
+        context = Context(True, prepared=layer.prepare())
+        y, cache = layer.forward(x, context)
+        grad_x, grads = layer.backward(grad_y, cache, context)
         results.append((y, grad_x, *grads))
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
@@ -184,6 +184,6 @@ def test_running_statistics_take_the_shards_in_order(generator, workers):
 
 
 def test_the_base_class_has_no_computation():
-    for call in (lambda: Layer().forward(np.ones(1), Pass()), lambda: Layer().backward(np.ones(1), None, Pass())):
+    for call in (lambda: Layer().forward(np.ones(1), Context()), lambda: Layer().backward(np.ones(1), None, Context())):
         with pytest.raises(NotImplementedError):
             call()

@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "npl0" / "__init__.py").read_text(encoding="utf-8"))[1]
+IMAGES, DOWNLOAD = ["pillow>=10"], ["pooch>=1.8", "platformdirs>=4"]
 
 setup(
     name="npl0",
@@ -16,12 +17,25 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
+    # Named, so that an editable install puts this folder on the path. Python then finds the package even from the
+    # folder above a clone called npl0, which an import hook would come too late for.
+    package_dir={"": "."},
     packages=find_packages(include=["npl0", "npl0.*"]),
-    package_data={"npl0": ["py.typed"], "npl0.data": ["files/*"]},
-    install_requires=["numpy>=2.0", "scipy>=1.13", "numba>=0.61", "threadpoolctl>=3.5", "tqdm>=4.66"],
+    package_data={"npl0": ["py.typed"], "npl0.data": ["files/*"], "": ["*.pyi"]},
+    install_requires=[
+        "numpy>=2.0",
+        "scipy>=1.13",
+        "numba>=0.61",
+        "threadpoolctl>=3.5",
+        "tqdm>=4.66",
+        "filelock>=4.0",
+        "lazy-loader>=0.4",
+        "tomli-w>=1.0",
+    ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "pillow>=10"],
-        "images": ["pillow>=10"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *IMAGES, *DOWNLOAD],
+        "images": IMAGES,
+        "download": DOWNLOAD,
         "plot": ["matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["npl0 = npl0.__main__:main"]},

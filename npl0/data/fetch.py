@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from npl0.data.dataset import DataError
-from npl0.storage.lock import locked
+from npl0.storage.files import locked
 
 # Seconds without a byte after which a connection counts as cut, and the pauses before trying again.
 TIMEOUT = 30.0

@@ -17,8 +17,7 @@ from threadpoolctl import threadpool_info
 from npl0 import __version__
 from npl0.settings.sections import ConfigError, RunConfig
 from npl0.data import Dataset
-from npl0.storage.files import write_text
-from npl0.storage.lock import locked
+from npl0.storage.files import locked, write_text
 from npl0.storage.model_file import save_model
 from npl0.nn.network import Network
 from npl0.settings.toml import format_toml, read_toml

@@ -1,16 +1,26 @@
-"""Writing files so that a reader never meets half of one."""
+"""Files that are replaced whole, and a lock that keeps two processes from doing the same work."""
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+# Seconds between two attempts to take a lock.
+POLL_INTERVAL = 0.2
+# What a file system without locks answers, as on some clusters.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error.
 
-    An OSError of the block names `path`, if it names nothing.
+    Readers therefore see either the old file or the whole new one. An OSError that names no file gets `path` as its
+    filename.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -18,7 +28,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        # A full disk is noticed by a write, which does not know what it was writing.
+        # A write that fails on a full disk does not know its file.
         if error.filename is None:
             error.filename = str(path)
         raise
@@ -27,6 +37,58 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a whole text file at once."""
+    """Replace a text file with `text`, in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file `path` during the block; if another process holds it, wait.
+
+    The operating system releases the lock when its process ends, so a file left behind locks nobody out. Where the file
+    system has no locks, the block runs without one.
+
+    Parameters
+    ----------
+    path : the lock file; a symbolic link is refused.
+    waiting : called once, with the name of the process that holds the lock, if there is something to wait for.
+
+    Raises
+    ------
+    OSError
+        If the lock file cannot be opened.
+    """
+    # The soft lock that filelock falls back to would outlive a killed process.
+    lock = FileLock(path, poll_interval=POLL_INTERVAL, fallback_to_soft=False, on_acquired=_write_holder)
+    try:
+        try:
+            lock.acquire(timeout=POLL_INTERVAL)
+        except Timeout:
+            waiting(_read_holder(path))
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        # Deleted while it is held: afterwards it may be another process's. Windows does not delete open files.
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_holder(descriptor: int) -> None:
+    # The name only informs those who wait: a full disk must not keep the lock from working.
+    with suppress(OSError):
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} {socket.gethostname()}".encode())
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        number, host = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {number}" + ("" if host == socket.gethostname() else f" on {host}")

@@ -12,7 +12,7 @@ import pytest
 from npl0.cli import run as run_module
 from npl0.cli.progress import ProgressBar
 from npl0.settings.sections import build_config
-from npl0.storage.lock import locked
+from npl0.storage.files import locked
 from npl0.training.loop import StopTraining
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,7 +9,9 @@ from npl0.nn.conv import Algorithm, Conv2d
 from npl0.nn.layers import Flatten, Layer, Linear, MaxPool2d, ReLU, Shape, Standardise
 from npl0.nn.network import SHARD_SIZE, Network
 from npl0.nn.norm import BatchNorm
-from npl0.settings.sections import SCALABLE_MODELS, suggest
+from npl0.runtime.settings import suggest
+
+SCALABLE_MODELS = ("vgg16",)
 
 MNIST_SHAPE: Shape = (1, 28, 28)
 CIFAR10_SHAPE: Shape = (3, 32, 32)

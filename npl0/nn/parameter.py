@@ -1,5 +1,6 @@
 """A trainable array and its gradient."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -56,3 +57,23 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter({self.name or self.kind}, shape {self._value.shape}, {self._value.dtype})"
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters that an optimiser moves with the same settings.
+
+    Attributes
+    ----------
+    parameters : the parameters.
+    learning_rate : before the factor of the schedule.
+    weight_decay : L2 strength; `weight_decay * value` is added to the gradient.
+    always_adam : whether Adam moves them whatever optimiser the recipe names.
+    schedule : the name of a schedule of their own; the empty string for the recipe's.
+    """
+
+    parameters: list[Parameter]
+    learning_rate: float
+    weight_decay: float = 0.0
+    always_adam: bool = False
+    schedule: str = ""

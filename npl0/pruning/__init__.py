@@ -1,19 +1,5 @@
-"""Pruning methods, each a `Pruner`."""
+"""Pruning methods, each a `Pruner`; `methods.py` lists them. The names come from the stub beside this file."""
 
-from npl0.pruning.base import Pruner, apply_masks, density
-from npl0.pruning.checkup import Masks, PruningWarning
-from npl0.pruning.fixed_mask import FixedMask
-from npl0.pruning.l0 import L0
-from npl0.pruning.magnitude import Magnitude, keep_largest
+import lazy_loader
 
-__all__ = [
-    "L0",
-    "FixedMask",
-    "Magnitude",
-    "Masks",
-    "Pruner",
-    "PruningWarning",
-    "apply_masks",
-    "density",
-    "keep_largest",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,119 +1,150 @@
-"""The pruner: who writes the weights before a step and who reads the gradients after it."""
+"""The pruner protocol: what writes the weights before a training step, and what reads their gradients after it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.nn.parameter import Parameter
-from npl0.pruning.checkup import Checkup, Masks
+from npl0.nn.parameter import Parameter, ParameterGroup
+from npl0.pruning.masks import Masks, apply_masks
+from npl0.pruning.monitor import CollapseMonitor
 from npl0.runtime.threads import Workers
-from npl0.training.optimizers import ParameterGroup
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a stage before its first step: the seed of its draws, its training examples and its length."""
+
+    seed: int
+    n_train: int
+    epochs: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step, as optimisers and pruners see it.
+
+    Attributes
+    ----------
+    number : counted from 0 over the whole stage.
+    fraction : the fraction of the stage that is done when the step begins, in [0, 1).
+    rate_factor : the factor of the learning rate that schedule and warm-up give.
+    learning_rate : the weights' learning rate at this step, the factor included.
+    """
+
+    number: int
+    fraction: float = 0.0
+    rate_factor: float = 1.0
+    learning_rate: float = 0.0
 
 
 class Pruner:
-    """The protocol of all methods, and by its defaults the `dense` one: train every weight, prune nothing.
+    """The protocol of all methods. Its defaults are dense training: every weight learns, none is pruned.
 
-    A pruner is a node upstream of the layers; layers know nothing of it. One training step is
+    A pruner stands upstream of the layers, which know nothing of it. It holds the *free* parameters, those that the
+    optimiser moves, and computes the network's weights from them. After `begin`, each training step is
 
-        pruner.write_weights(step)                  # free parameters -> weight.value
-        network.loss_and_gradients(...)             # weight.value -> weight.grad
-        penalty = pruner.read_gradients()           # weight.grad -> gradients of the free parameters
-        optimizer.step(...)
-        pruner.after_step()
+        pruner.write_weights(step)               # free parameters -> weight.value
+        network.loss_and_gradients(...)          # weight.value    -> weight.grad
+        penalty = pruner.read_gradients(step)    # weight.grad     -> gradients of the free parameters
+        optimizer.step(workers, step)            # gradients       -> free parameters
+        pruner.after_step(step)                  # proximal steps, masks
+
+    A method overrides the hooks in which it differs, and declares its arguments in `npl0.pruning.methods`.
     """
 
     name = "dense"
+    # The stage of a run that this pruner serves; it keys the random draws.
+    stage = "train"
+    # What to do about the troubles of `npl0.pruning.monitor`; settings stand in the text as {name}.
+    remedies: Mapping[str, str] = {}
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.workers: Workers | None = None
-        self.checkup = Checkup(self.name, network)
+        self.monitor = CollapseMonitor(network, self.remedies)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.network!r})"
 
     @contextmanager
-    def sharing(self, workers: Workers) -> Iterator[None]:
-        """Let the pruner use these threads for the length of the block; outside it computes in the caller's."""
+    def using(self, workers: Workers) -> Iterator[None]:
+        """Compute on these threads inside the block; outside it the pruner computes in the caller's thread."""
         self.workers = workers
         try:
             yield
         finally:
             self.workers = None
 
-    def _map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    def map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        """Apply a function to every item, on the threads of `using` if there are any."""
         return [function(item) for item in items] if self.workers is None else self.workers.map(function, items)
 
+    def begin(self, plan: Plan) -> None:
+        """Prepare for a stage; called once before its first step, and before `groups`."""
+
+    def free_weights(self) -> list[Parameter]:
+        """Return the parameters that the optimiser moves in place of the network's weights."""
+        return self.network.weights
+
     def groups(self, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
-        """Return what the optimiser moves; only weights decay."""
+        """Return the groups of parameters for the optimiser; weight decay acts on weights only."""
         rest = [parameter for parameter in self.network.parameters if parameter.kind != "weight"]
         return [
             ParameterGroup(self.free_weights(), learning_rate, weight_decay),
             ParameterGroup(rest, learning_rate),
         ]
 
-    def free_weights(self) -> list[Parameter]:
-        """Return the parameters that the optimiser moves in place of the network's weights."""
-        return self.network.weights
+    def write_weights(self, step: Step) -> None:
+        """Write the weights of a training step into the network."""
 
-    def write_weights(self, step: int) -> None:
-        """Put into the network the weights of training step `step`."""
-
-    def write_test_weights(self) -> None:
-        """Put into the network the weights that it is tested with."""
-
-    def read_gradients(self) -> float:
-        """Turn weight gradients into those of the free parameters; return the penalty added to the loss."""
+    def read_gradients(self, step: Step) -> float:
+        """Turn the gradients of the weights into those of the free parameters; return the penalty on the loss."""
         return 0.0
 
-    def after_step(self) -> None:
-        """Restore what the optimiser may have broken, such as the zeros of a mask."""
+    def after_step(self, step: Step) -> None:
+        """Correct the parameters after the optimiser has moved them, for instance by a proximal step."""
+
+    def write_test_weights(self) -> None:
+        """Write into the network the weights that it is tested with."""
 
     def masks(self) -> Masks:
-        """Return which weights are kept, bool, by parameter name."""
+        """Return which weights are kept."""
         return {weight.name: np.ones(weight.value.shape, bool) for weight in self.network.weights}
 
     def expected_l0(self) -> float | None:
-        """Return the expected number of non-zero weights, for pruners that have one."""
+        """Return the expected number of non-zero weights; None for a method without random gates."""
         return None
 
     def finalise(self) -> Masks:
-        """Prune: leave in the network its pruned weights, and return which are kept.
+        """Prune: leave the pruned weights in the network, and return which are kept.
 
         Warns
         -----
         PruningWarning
-            If a layer lost all its weights or so many that little comes through, or hardly any.
+            If a layer died, is collapsing, or was hardly pruned.
         """
         self.write_test_weights()
         masks = self.masks()
         apply_masks(self.network, masks)
-        self.checkup.dead_layers(masks)
-        self.checkup.bottlenecks(masks)
-        self.checkup.unpruned_layers(masks)
+        self.monitor.review(masks)
         return masks
 
-    def state(self) -> dict[str, Any]:
-        """Return the arrays of a checkpoint that are not the network's or the optimiser's (not copies)."""
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a resumed stage needs besides those of the network and the optimiser (not copies)."""
         return {}
 
-    def load_state(self, arrays: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Load what `state` returned; KeyError or ValueError if it belongs to something else."""
 
 
-def apply_masks(network: Network, masks: Masks) -> None:
-    """Set to zero every weight that is not kept; ValueError if names or shapes do not fit."""
-    weights = {weight.name: weight for weight in network.weights}
-    if weights.keys() != masks.keys():
-        raise ValueError(f"masks are needed for {', '.join(weights)}, but were given for {', '.join(masks)}")
-    for name, mask in masks.items():
-        if mask.shape != weights[name].value.shape or mask.dtype != bool:
-            raise ValueError(
-                f"the mask of {name} must be bool of shape {weights[name].value.shape}, not {mask.dtype} {mask.shape}"
-            )
-        weights[name].value[~mask] = 0
-
-
-def density(masks: Masks) -> float:
-    """Return kept / all."""
-    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())
+def load_arrays_into(targets: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> None:
+    """Copy arrays into those of the same names; KeyError or ValueError if a name or a shape does not match."""
+    for name, target in targets.items():
+        if arrays[name].shape != target.shape:
+            raise ValueError(f"{name} has shape {target.shape}, the stored one {arrays[name].shape}")
+        target[...] = arrays[name]

@@ -1,34 +1,53 @@
-"""Retraining: the survivors learn on, the pruned weights stay exactly zero."""
+"""Retraining: the kept weights learn on, and the pruned ones stay exactly zero."""
 
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.base import Masks, Pruner, apply_masks
+from npl0.pruning.base import Pruner, Step, load_arrays_into
+from npl0.pruning.masks import Masks, apply_masks
 
 
 class FixedMask(Pruner):
     """Train the weights of a mask and hold all others at zero.
 
-    The mask is applied to the gradient, so that no optimiser slot collects anything for a pruned weight, and to the
-    weight after the step, so that no optimiser can revive one by momentum or decay.
+    The mask is applied to the gradient, so that no optimiser state builds up for a pruned weight, and to the weight
+    after the step, so that neither momentum nor weight decay can revive one.
+
+    Parameters
+    ----------
+    network : its weights outside the mask are set to zero at once.
+    masks : bool arrays of the shapes of the weights, by parameter name, for instance from `Pruner.finalise`.
+
+    Raises
+    ------
+    ValueError
+        If the masks do not fit the network.
     """
 
     name = "fixed mask"
+    stage = "retrain"
 
     def __init__(self, network: Network, masks: Masks) -> None:
         super().__init__(network)
         apply_masks(network, masks)
         self._masks = masks
 
-    def read_gradients(self) -> float:
-        self._map(lambda weight: self._mask(weight.name, weight.grad), self.network.weights)
+    def read_gradients(self, step: Step) -> float:
+        self.map(lambda weight: self._apply(weight.name, weight.grad), self.network.weights)
         return 0.0
 
-    def after_step(self) -> None:
-        self._map(lambda weight: self._mask(weight.name, weight.value), self.network.weights)
+    def after_step(self, step: Step) -> None:
+        self.map(lambda weight: self._apply(weight.name, weight.value), self.network.weights)
 
-    def _mask(self, name: str, array: np.ndarray) -> None:
+    def _apply(self, name: str, array: np.ndarray) -> None:
         array *= self._masks[name]
 
     def masks(self) -> Masks:
         return self._masks
+
+    def state(self) -> dict[str, np.ndarray]:
+        return self._masks
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        load_arrays_into(self._masks, arrays)
+        apply_masks(self.network, self._masks)

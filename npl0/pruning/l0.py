@@ -1,46 +1,49 @@
-"""L0 regularisation: a hard-concrete gate on every weight, or on any group that a broadcast shape describes.
+"""L0 regularisation: a hard-concrete gate on every weight, or on every group of weights that share one.
 
-The loss is `mean cross-entropy(theta * z) + lambda / N_train * sum over weights of P(z > 0)` (Louizos, Welling & Kingma
-2018, eq. 9-12; one draw of z per weight and mini-batch), with the derivatives
+The weights are `w = theta z` with random gates z, one draw per weight and mini-batch, and the objective is
 
-    grad_theta = grad_w * z,   grad_z = grad_w * theta,
-    grad_log_alpha = grad_z * dz/dlog_alpha + lambda / N_train * p (1 - p),   p = P(z > 0).
+    mean cross-entropy(theta z) + lambda / N sum over weights of P(z > 0),      N training examples
+
+(Louizos, Welling & Kingma 2018, eq. 9-12). Its gradients, with p = P(z > 0):
+
+    grad_theta = grad_w z,    grad_log_alpha = grad_w theta dz/dlog_alpha + lambda / N p (1 - p).
+
+A gate that a draw has closed passes no gradient of the loss to theta or log_alpha in that step. It comes back because
+later draws open it again: a gate whose test-time value is 0 is still open in up to 31 % of the draws.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.nn.parameter import Parameter
+from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.ops import hard_concrete
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
-from npl0.pruning.base import Masks, Pruner
+from npl0.pruning.base import Plan, Pruner, Step, load_arrays_into
+from npl0.pruning.masks import Masks
+from npl0.pruning.methods import L0Settings
+from npl0.pruning.monitor import COLLAPSING, DIED, UNPRUNED
 from npl0.runtime import rng
-from npl0.settings.sections import L0Config
-from npl0.training.optimizers import ParameterGroup
 
-# Wide enough not to hold E[L0] up (at ±4.6 it could not fall below 4.7 %), narrow enough for float32.
+# log_alpha stays within ±CLAMP: wide enough for P(z > 0) to vanish (at ±4.6 it could not fall below 4.7 %).
 CLAMP = 10.0
 
-# Weights that one task gates: about what a core's cache holds; part of the keys of the noise, so never changed by
-# the machine.
-NOISE_BLOCK = 65536
+# Weights per block of work, about what fits into a core's cache. The blocks key the noise, so this never varies.
+BLOCK_SIZE = 65536
 
-GATE_SHAPES = ("weight", "filter", "input")
-
-# Spread of the first log_alpha, as in the code of Louizos et al.: gates that start alike would move alike.
-INIT_SPREAD = 0.01
+# Spread of the initial log_alpha, as in the code of Louizos et al.: gates that start alike would move alike.
+INITIAL_SPREAD = 0.01
 
 
 @dataclass
 class _Block:
-    """Rows of one gated weight: views, and the key of their noise."""
+    """Some rows of a gated weight: views of its arrays, the key of its noise, and lambda / N of its layer."""
 
     key: tuple[int, int]
-    lam: float
+    lam_per_example: float
     weight: np.ndarray
     grad: np.ndarray
     theta: np.ndarray
@@ -51,179 +54,157 @@ class _Block:
 
 
 class L0(Pruner):
-    """Gates on the weights of a network.
+    """Train a network under hard-concrete gates.
+
+    The gates are made when training begins; until then the network is unchanged.
 
     Parameters
     ----------
-    network : its present weights become theta.
-    n_train : the number of training examples, which divides lambda.
-    seed : keys the noise.
-    l0_lambda : strength per weight, before the division by n_train.
-    layer_lambda : factors for single layers, by layer name; 1 for those not named.
-    gate_learning_rate : the gates' own rate (Adam), much larger than the weights'.
-    gate_schedule : the course of that rate over the stage, whatever that of the weights is.
-    log_alpha_init : where the gates start; 2.2 opens them with probability 0.98.
-    ramp_steps : lambda rises linearly from 0 to its full strength over so many steps.
-    gate_shape : one gate a `weight`, a `filter` (output unit or filter), or an `input` (input unit or channel).
-    test_gate : the rule of `npl0.ops.hard_concrete.deterministic_gate`.
+    network : its weights become theta when training begins.
+    settings : the fields of `npl0.pruning.methods.L0Settings`: l0_lambda, layer_lambda, gate_learning_rate,
+        gate_schedule, log_alpha_init, ramp_epochs, gate_shape, test_gate.
+
+    Attributes
+    ----------
+    theta, log_alphas : the free weights and the gate locations, one parameter per gated weight.
 
     Raises
     ------
     ValueError
-        If a number is out of its range, or layer_lambda names a layer that has no weight.
+        If a setting is out of range, or layer_lambda names a layer without weights.
     """
 
     name = "l0"
+    remedies = {  # noqa: RUF012 - a constant
+        DIED: "lower {l0_lambda}, or this layer's factor in {layer_lambda}",
+        UNPRUNED: "raise {l0_lambda} or train longer",
+        COLLAPSING: "give it a factor of 0.5 in {layer_lambda}, lengthen {ramp_epochs}, or start from a trained network",
+    }
 
-    def __init__(
-        self,
-        network: Network,
-        n_train: int,
-        seed: int = 0,
-        l0_lambda: float = 13.0,
-        layer_lambda: dict[str, float] | None = None,
-        gate_learning_rate: float = 3e-2,
-        gate_schedule: str = "step",
-        log_alpha_init: float = 2.2,
-        ramp_steps: int = 0,
-        gate_shape: str = "weight",
-        test_gate: str = "paper",
-    ) -> None:
+    def __init__(self, network: Network, **settings) -> None:
         super().__init__(network)
-        # The settings of the command are the same numbers, with the same ranges.
-        L0Config(
-            l0_lambda=l0_lambda,
-            gate_learning_rate=gate_learning_rate,
-            gate_schedule=gate_schedule,
-            log_alpha_init=log_alpha_init,
-            gate_shape=gate_shape,
-            test_gate=test_gate,
-        )
-        if n_train < 1 or ramp_steps < 0:
-            raise ValueError(f"n_train must be at least 1 and ramp_steps at least 0, not {n_train} and {ramp_steps}")
-        factors = layer_lambda or {}
+        self.settings = L0Settings(**settings)
+        self._factors = self.settings.layer_factors()
         layers = [weight.layer for weight in network.weights]
-        if unknown := [name for name in factors if name not in layers]:
+        if unknown := [name for name in self._factors if name not in layers]:
             raise ValueError(f"layer_lambda names {', '.join(unknown)}; the gated layers are {', '.join(layers)}")
-        if not all(0 <= factor < math.inf for factor in factors.values()):
-            raise ValueError(f"the factors of layer_lambda must be at least 0 and finite, not {factors}")
-        self.n_train, self.seed, self.ramp_steps = n_train, seed, ramp_steps
-        self.gate_learning_rate, self.gate_schedule, self.test_gate = gate_learning_rate, gate_schedule, test_gate
         self.theta: list[Parameter] = []
-        self.gates: list[Parameter] = []
+        self.log_alphas: list[Parameter] = []
         self._blocks: list[_Block] = []
-        self._ramp = 1.0
-        for i, weight in enumerate(network.weights):
-            theta = Parameter(weight.value.copy(), "weight", f"{weight.name}.theta")
-            shape = _gate_shape(weight.value.shape, gate_shape)
-            noise = rng.generator(seed, "gates", 0, i).standard_normal(shape) * INIT_SPREAD
-            log_alpha = Parameter(
-                (log_alpha_init + noise).astype(weight.value.dtype), "gate", f"{weight.name}.log_alpha"
-            )
-            self.theta.append(theta)
-            self.gates.append(log_alpha)
-            lam = l0_lambda * factors.get(weight.layer, 1.0) / n_train
-            self._blocks.extend(_blocks(i, lam, weight, theta, log_alpha))
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in asdict(self.settings).items())
+        return f"L0({self.network!r}, {settings})"
+
+    def begin(self, plan: Plan) -> None:
+        """Make the gates, unless an earlier stage has; the ramp of lambda begins anew in every stage."""
+        self._seed, self._ramp_steps = plan.seed, round(self.settings.ramp_epochs * plan.steps_per_epoch)
+        weights = self.network.weights
+        if not self.theta:
+            for i, weight in enumerate(weights):
+                shape = gate_shape(weight.value.shape, self.settings.gate_shape)
+                spread = rng.generator(plan.seed, "gates", 0, i).standard_normal(shape) * INITIAL_SPREAD
+                log_alpha = (self.settings.log_alpha_init + spread).astype(weight.value.dtype)
+                self.theta.append(Parameter(weight.value.copy(), "weight", f"{weight.name}.theta"))
+                self.log_alphas.append(Parameter(log_alpha, "gate", f"{weight.name}.log_alpha"))
+        self._blocks = []
+        for i, (weight, theta, log_alpha) in enumerate(zip(weights, self.theta, self.log_alphas, strict=True)):
+            lam_per_example = self.settings.l0_lambda * self._factors.get(weight.layer, 1.0) / plan.n_train
+            self._blocks += _cut_into_blocks(i, lam_per_example, weight, theta, log_alpha)
         self.write_test_weights()
 
     def free_weights(self) -> list[Parameter]:
         return self.theta
 
     def groups(self, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
-        # Gates take no weight decay: it would pull every gate to half open, whatever the data say.
-        return [
-            *super().groups(learning_rate, weight_decay),
-            ParameterGroup(self.gates, self.gate_learning_rate, always_adam=True, schedule=self.gate_schedule),
-        ]
+        # No weight decay for the gates: it pulls log_alpha to 0, where the test-time gate is half open.
+        rate, schedule = self.settings.gate_learning_rate, self.settings.gate_schedule
+        gates = ParameterGroup(self.log_alphas, rate, always_adam=True, schedule=schedule)
+        return [*super().groups(learning_rate, weight_decay), gates]
 
-    def write_weights(self, step: int) -> None:
-        self._ramp = min(1.0, (step + 1) / self.ramp_steps) if self.ramp_steps else 1.0
+    def ramp(self, step: Step) -> float:
+        """Return the factor of lambda at a step: it rises linearly from 0 to 1 over the ramp."""
+        return min(1.0, (step.number + 1) / self._ramp_steps) if self._ramp_steps else 1.0
 
+    def write_weights(self, step: Step) -> None:
         def draw(block: _Block) -> None:
-            # The clamp of the last step, here because the block is about to be read anyway.
+            # The clamp of the step before, done here because the block is about to be read anyway.
             np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha)
-            generator = rng.generator(self.seed, "gates", 1 + step, *block.key)
+            generator = rng.generator(self._seed, "gates", 1 + step.number, *block.key)
             u = generator.random(block.z.shape, dtype=block.z.dtype)
             gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
 
-        self._map(draw, self._blocks)
+        self.map(draw, self._blocks)
 
-    def write_test_weights(self) -> None:
-        for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=True):
-            np.multiply(theta.value, gate, out=weight.value)
+    def read_gradients(self, step: Step) -> float:
+        ramp = self.ramp(step)
 
-    def read_gradients(self) -> float:
-        def pull(block: _Block) -> float:
+        def differentiate(block: _Block) -> float:
             return gated_weight_backward(
                 block.grad,
                 block.theta,
                 block.log_alpha,
                 block.z,
-                self._ramp * block.lam,
+                ramp * block.lam_per_example,
                 block.grad_theta,
                 block.grad_log_alpha,
             )
 
-        expected = self._map(pull, self._blocks)
-        return self._ramp * sum(b.lam * e for b, e in zip(self._blocks, expected, strict=True))
+        expected = self.map(differentiate, self._blocks)
+        return ramp * sum(block.lam_per_example * e for block, e in zip(self._blocks, expected, strict=True))
+
+    def write_test_weights(self) -> None:
+        for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=bool(self.theta)):
+            np.multiply(theta.value, gate, out=weight.value)
 
     def _test_gates(self) -> Iterator[np.ndarray]:
-        return (hard_concrete.deterministic_gate(gate.value, self.test_gate) for gate in self.gates)
+        return (hard_concrete.deterministic_gate(p.value, self.settings.test_gate) for p in self.log_alphas)
 
     def masks(self) -> Masks:
+        if not self.theta:
+            return super().masks()
         return {
             weight.name: np.broadcast_to(gate > 0, weight.value.shape).copy()
             for weight, gate in zip(self.network.weights, self._test_gates(), strict=True)
         }
 
     def expected_l0(self) -> float:
-        """Return the sum of P(z > 0) over all weights."""
+        """Return E[L0], the sum of P(z > 0) over all weights."""
         return sum(
-            float(hard_concrete.open_probability(gate.value).sum(dtype=np.float64)) * theta.size / gate.size
-            for gate, theta in zip(self.gates, self.theta, strict=True)
+            float(hard_concrete.open_probability(log_alpha.value).sum(dtype=np.float64)) * theta.size / log_alpha.size
+            for log_alpha, theta in zip(self.log_alphas, self.theta, strict=True)
         )
 
     def state(self) -> dict[str, np.ndarray]:
-        return {parameter.name: parameter.value for parameter in (*self.theta, *self.gates)}
+        return {parameter.name: parameter.value for parameter in (*self.theta, *self.log_alphas)}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        for parameter in (*self.theta, *self.gates):
-            stored = arrays[parameter.name]
-            if stored.shape != parameter.value.shape:
-                raise ValueError(f"{parameter.name} has shape {parameter.value.shape}, the stored one {stored.shape}")
-            parameter.value[...] = stored
+        load_arrays_into(self.state(), arrays)
         self.write_test_weights()
 
 
-def _gate_shape(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
-    """Return the shape of the gates that broadcasts against a weight of `shape`."""
+def gate_shape(weight_shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
+    """Return the shape of gates, one per `weight`, `filter` or `input`, that broadcasts against a weight."""
     if kind == "weight":
-        return shape
+        return weight_shape
     gated_axis = 0 if kind == "filter" else 1
-    return tuple(size if axis == gated_axis else 1 for axis, size in enumerate(shape))
+    return tuple(size if axis == gated_axis else 1 for axis, size in enumerate(weight_shape))
 
 
-def _blocks(layer: int, lam: float, weight: Parameter, theta: Parameter, log_alpha: Parameter) -> list[_Block]:
-    """Cut a gated weight into blocks of rows; gates that several rows share make one block of all."""
+def _cut_into_blocks(
+    layer: int, lam_per_example: float, weight: Parameter, theta: Parameter, log_alpha: Parameter
+) -> list[_Block]:
+    """Cut a gated weight into blocks of rows; where rows share gates, all rows make one block."""
     z = np.ones_like(log_alpha.value)
     rows = weight.value.shape[0]
-    shared_rows = log_alpha.value.shape[0] != rows
-    step = rows if shared_rows else max(1, NOISE_BLOCK // math.prod(weight.value.shape[1:]))
+    rows_share_gates = log_alpha.value.shape[0] != rows
+    block_rows = rows if rows_share_gates else max(1, BLOCK_SIZE // math.prod(weight.value.shape[1:]))
     blocks = []
-    for number, start in enumerate(range(0, rows, step)):
-        part = slice(start, start + step)
-        gate_part = slice(None) if shared_rows else part
-        blocks.append(
-            _Block(
-                (layer, number),
-                lam,
-                weight.value[part],
-                weight.grad[part],
-                theta.value[part],
-                theta.grad[part],
-                log_alpha.value[gate_part],
-                log_alpha.grad[gate_part],
-                z[gate_part],
-            )
-        )
+    for number, start in enumerate(range(0, rows, block_rows)):
+        part = slice(start, start + block_rows)
+        gates = slice(None) if rows_share_gates else part
+        views = (weight.value, weight.grad, theta.value, theta.grad)
+        gate_views = (log_alpha.value, log_alpha.grad, z)
+        arrays = (*(array[part] for array in views), *(array[gates] for array in gate_views))
+        blocks.append(_Block((layer, number), lam_per_example, *arrays))
     return blocks

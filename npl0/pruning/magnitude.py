@@ -3,12 +3,14 @@
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.base import Masks, Pruner
-from npl0.settings.sections import MagnitudeConfig
+from npl0.pruning.base import Pruner
+from npl0.pruning.masks import Masks
+from npl0.pruning.methods import MagnitudeSettings
+from npl0.pruning.monitor import COLLAPSING, DIED, UNPRUNED
 
 
 def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return a bool mask of exactly `count` entries: the largest scores, ties going to the lower index.
+    """Return a bool mask of exactly `count` entries with the largest scores; ties go to the lower index.
 
     Raises
     ------
@@ -28,49 +30,45 @@ def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
 class Magnitude(Pruner):
     """Train densely; prune by magnitude once at the end.
 
+    The score of a weight is |w| / (standard deviation of its layer) with the criterion `layer-std`, as in Han et al.,
+    and |w| with `global`. With a compression, the `round(size / compression)` weights of the largest scores are kept;
+    with compression 0, those of which |w| exceeds `quality` standard deviations (of the layer, or of all weights).
+
     Parameters
     ----------
     network : the network.
-    criterion : `layer-std` compares |w| with a multiple of the standard deviation of its layer, as Han et al. do;
-        `global` compares |w| itself across all layers.
-    compression : keep exactly `round(size / compression)` weights: the threshold, alike in all layers up to the
-        criterion's scale, is what gives that number. None: use `quality`.
-    quality : keep |w| > quality x standard deviation of the layer (`layer-std`), or quality x that of all (`global`).
+    settings : the fields of `npl0.pruning.methods.MagnitudeSettings`: criterion, compression, quality.
     """
 
     name = "magnitude"
+    remedies = {  # noqa: RUF012 - a constant
+        DIED: "lower {compression}, or try the other {criterion}",
+        UNPRUNED: "raise {compression} or {quality}",
+        COLLAPSING: "lower {compression}, or try the other {criterion}",
+    }
 
-    def __init__(
-        self,
-        network: Network,
-        criterion: str = "global",
-        compression: float | None = None,
-        quality: float = 2.0,
-    ) -> None:
+    def __init__(self, network: Network, **settings) -> None:
         super().__init__(network)
-        if compression == 0:
-            raise ValueError("compression must be at least 1, or None to use the quality, not 0")
-        # The settings of the command are the same numbers, with the same ranges.
-        MagnitudeConfig(criterion=criterion, compression=compression or 0.0, quality=quality)
-        self.criterion, self.compression, self.quality = criterion, compression, quality
+        self.settings = MagnitudeSettings(**settings)
         self._masks: Masks | None = None
 
     def masks(self) -> Masks:
-        """Before `finalise`: everything; after it: what was kept."""
+        """Return what `finalise` kept; before it, every weight."""
         return super().masks() if self._masks is None else self._masks
 
     def finalise(self) -> Masks:
         weights = self.network.weights
         flat = np.concatenate([weight.value.reshape(-1) for weight in weights])
-        if self.criterion == "layer-std":
-            scale = np.concatenate([np.full(weight.size, max(weight.value.std(), 1e-30)) for weight in weights])
+        # The lower bound keeps a layer of equal weights, whose deviation is 0, from dividing by zero.
+        if self.settings.criterion == "layer-std":
+            deviation = np.concatenate([np.full(weight.size, max(weight.value.std(), 1e-30)) for weight in weights])
         else:
-            scale = np.full(flat.size, max(flat.std(), 1e-30))
-        scores = np.abs(flat) / scale
-        if self.compression is None:
-            kept = scores > self.quality
+            deviation = np.full(flat.size, max(flat.std(), 1e-30))
+        scores = np.abs(flat) / deviation
+        if self.settings.compression:
+            kept = keep_largest(scores, max(1, round(flat.size / self.settings.compression)))
         else:
-            kept = keep_largest(scores, max(1, round(flat.size / self.compression)))
+            kept = scores > self.settings.quality
         bounds = np.cumsum([0, *(weight.size for weight in weights)])
         self._masks = {
             weight.name: kept[start:stop].reshape(weight.value.shape)

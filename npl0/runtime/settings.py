@@ -1,4 +1,8 @@
-"""A section of settings: a frozen dataclass whose fields know their range and what they are."""
+"""Settings: frozen dataclasses whose fields know their range and their meaning.
+
+A range is declared here once. It checks the arguments of the Python interface and the values of files and flags, and it
+appears in help texts. This module imports nothing heavy, so that help is quick.
+"""
 
 import dataclasses
 import difflib
@@ -7,9 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 
-class ConfigError(ValueError):
-    """A setting is unknown or out of range; the message names the value, the range and the remedy."""
+
+class Npl0Error(Exception):
+    """The base of the errors whose message is written for the user: it names the value, the cause and the remedy."""
+
+    exit_code = 1
+
+
+class ConfigError(Npl0Error, ValueError):
+    """A setting is unknown, out of range, or does not fit the others."""
+
+    exit_code = 2
 
 
 def setting(
@@ -17,23 +31,22 @@ def setting(
     help: str,
     low: float | None = None,
     high: float | None = None,
-    choices: Iterable[str] | None = None,
+    choices: Iterable[str] = (),
     above: float | None = None,
     metavar: str = "",
     bare: Any = None,
 ) -> Any:
-    """Declare a field.
+    """Declare a field of a `Settings` class.
 
     Parameters
     ----------
-    default, help : its value if nothing is said, and what it is.
-    low, high, above, choices : its range: `low` and `high` inclusive, `above` exclusive.
-    metavar : what help texts call its value.
-    bare : the value of its flag when given without one; None: the flag needs a value.
+    default, help : the default value, whose type is the field's type, and a description for help texts.
+    low, high, above, choices : the range: `low` and `high` inclusive, `above` exclusive.
+    metavar : the name of the value in help texts.
+    bare : the value of the flag when it is given without one; None: the flag needs a value.
     """
-    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": tuple(choices or ())}
-    metadata |= {"metavar": metavar, "bare": bare}
-    return field(default=default, metadata=metadata)
+    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": tuple(choices)}
+    return field(default=default, metadata={**metadata, "metavar": metavar, "bare": bare})
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -44,7 +57,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def allowed_range(metadata: Mapping[str, Any]) -> str:
-    """Describe the range of a field in words, for help texts and errors; empty if there is none."""
+    """Describe the range of a field in words; the empty string if it has none."""
     if metadata["choices"]:
         return "one of " + ", ".join(metadata["choices"])
     low, high, above = metadata["low"], metadata["high"], metadata["above"]
@@ -55,37 +68,44 @@ def allowed_range(metadata: Mapping[str, Any]) -> str:
     return f"at least {low:g}" if low is not None else ""
 
 
-_KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
+def declared(section: type["Settings"]) -> list[dataclasses.Field]:
+    """Return the fields of a class that were declared by `setting`."""
+    return [entry for entry in dataclasses.fields(section) if entry.metadata]
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
-    """The base of all settings: checks every field against its type and range."""
+    """The base of all settings: it checks the type and the range of every declared field.
+
+    Raises
+    ------
+    ConfigError
+        If a value has the wrong type or is out of range.
+    """
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            value = getattr(self, entry.name)
-            if dataclasses.is_dataclass(value):
-                continue
-            object.__setattr__(self, entry.name, self._checked(entry, value))
+        for entry in declared(type(self)):
+            object.__setattr__(self, entry.name, _checked(entry, getattr(self, entry.name)))
 
-    def _checked(self, entry: dataclasses.Field, value: Any) -> Any:
-        kind = type(entry.default)
-        # NumPy's scalars are numbers too; what is kept is Python's own, which JSON and TOML can write.
-        if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+
+def _checked(entry: dataclasses.Field, value: Any) -> Any:
+    kind, metadata = type(entry.default), entry.metadata
+    # NumPy's scalars count as numbers; the stored value is Python's own, which JSON and TOML can write.
+    if not isinstance(value, bool):
+        if kind is float and isinstance(value, numbers.Real):
             value = float(value)
-        if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        if kind is int and isinstance(value, numbers.Integral):
             value = int(value)
-        if type(value) is not kind:
-            raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
-        metadata = entry.metadata
-        out_of_range = (
-            (metadata["choices"] and value not in metadata["choices"])
-            or (metadata["low"] is not None and not value >= metadata["low"])
-            or (metadata["above"] is not None and not value > metadata["above"])
-            or (metadata["high"] is not None and not value <= metadata["high"])
-        )
-        if metadata["choices"] and out_of_range:
+    if type(value) is not kind:
+        raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
+    if metadata["choices"]:
+        if value not in metadata["choices"]:
             raise ConfigError(f"{entry.name} {value!r} is unknown: {suggest(value, metadata['choices'])}")
-        if out_of_range:
-            raise ConfigError(f"{entry.name} = {value} is out of range: it must be {allowed_range(metadata)}")
         return value
+    # Written so that NaN, which compares false with everything, is out of every range.
+    low, high, above = metadata["low"], metadata["high"], metadata["above"]
+    if not (
+        (low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)
+    ):
+        raise ConfigError(f"{entry.name} = {value} is out of range: it must be {allowed_range(metadata)}")
+    return value

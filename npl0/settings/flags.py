@@ -1,22 +1,13 @@
-"""Command-line flags made from the fields of the settings."""
+"""Command-line flags, made from the fields of the settings."""
 
 import argparse
-import dataclasses
 import difflib
 import re
 from typing import Any, NoReturn
 
-from npl0.runtime.settings import Settings, allowed_range
+from npl0.pruning.methods import METHODS
+from npl0.runtime.settings import Settings, allowed_range, declared
 from npl0.settings.sections import SECTIONS, RunConfig
-
-# Flags of a section get this before the field's name; fields of the others have names of their own.
-_PREFIX = {"retrain": "retrain_"}
-_TITLES = {
-    "train": "training",
-    "l0": "L0 gates (--method l0)",
-    "magnitude": "magnitude (--method magnitude)",
-    "retrain": "retraining",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,11 +22,11 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             first = unknown[0].split("=")[0]
             flags = [flag for action in self._actions for flag in action.option_strings]
-            # Nobody who looks for another flag means --help; and the field says lr.
+            # A mistyped flag hardly means --help; and `lr` is the usual short name of the learning rate.
             known = [flag for flag in flags if flag.startswith("--") and flag != "--help"]
-            meant = re.sub(r"\blr\b", "learning-rate", first)
-            near = difflib.get_close_matches(meant, known, 1) if first.startswith("-") else []
-            self.error(f"unknown argument {first!r}: {f'did you mean {near[0]!r}?' if near else 'see --help'}")
+            near = difflib.get_close_matches(re.sub(r"\blr\b", "learning-rate", first), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near and first.startswith("-") else "see --help"
+            self.error(f"unknown argument {first!r}: {hint}")
         return namespace
 
     def error(self, message: str) -> NoReturn:
@@ -44,21 +35,26 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Add one flag for every field of `RunConfig` and its sections."""
+    """Add a flag for every field of `RunConfig` and of its sections."""
     _add_section(parser.add_argument_group("what to run"), "", RunConfig)
     for name, section in SECTIONS.items():
-        _add_section(parser.add_argument_group(_TITLES[name]), name, section)
+        title = f"{METHODS[name].title} (--method {name})" if name in METHODS else f"{name}ing"
+        _add_section(parser.add_argument_group(title), name, section)
 
 
 def flag_name(section: str, name: str) -> str:
     """Return the flag of a field: `--retrain-epochs` for `epochs` of `retrain`, `--epochs` for that of `train`."""
-    return "--" + (_PREFIX.get(section, "") + name).replace("_", "-")
+    # Only the fields of retraining have the names of other fields.
+    return "--" + (f"retrain_{name}" if section == "retrain" else name).replace("_", "-")
+
+
+def flag_of_setting(name: str) -> str:
+    """Return the flag of a setting of a method, by its name alone."""
+    return flag_name("", name)
 
 
 def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Settings]) -> None:
-    for entry in dataclasses.fields(section):
-        if not entry.metadata:
-            continue
+    for entry in declared(section):
         words = [word for word in (allowed_range(entry.metadata), f"default {entry.default!r}") if word]
         group.add_argument(
             flag_name(name, entry.name),
@@ -77,19 +73,15 @@ def settings_from(namespace: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in vars(namespace).items():
         section, dot, name = key.partition(".")
-        if not dot:
-            continue
-        if section:
-            settings.setdefault(section, {})[name] = value
-        else:
-            settings[name] = value
+        if dot:
+            (settings.setdefault(section, {}) if section else settings)[name] = value
     return settings
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return base with the settings of over in its place, sections merged."""
+    """Return base, overridden by the settings of over; sections are merged."""
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = {**base[key], **value} if both else value
+        both_are_sections = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = {**base[key], **value} if both_are_sections else value
     return merged

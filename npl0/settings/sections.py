@@ -1,227 +1,163 @@
-"""Settings: one frozen dataclass a stage, from which flags, TOML keys, help texts and checks all come.
-
-This module imports nothing heavy, so `--help` is quick.
-"""
+"""The settings of a run, and how defaults, presets, files and flags are put together."""
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from npl0.runtime.settings import ConfigError, Settings, setting, suggest
-from npl0.settings.presets import INIT_PRESETS, PRESETS, QUICK
-
-MODEL_NAMES = ("lenet5", "lenet300", "vgg16")
-# Models whose layers `width` scales; the others have the sizes of their papers.
-SCALABLE_MODELS = ("vgg16",)
-DATA_NAMES = ("mnist", "cifar10", "synthetic")
-METHOD_NAMES = ("l0", "magnitude", "dense")
-_SCHEDULES = ("constant", "step", "linear", "cosine", "one-cycle")
-_OPTIMIZERS = ("adam", "sgd")
+from npl0.data.registry import DATASETS
+from npl0.nn.models import MODELS, check_name
+from npl0.pruning.methods import METHODS
+from npl0.runtime.settings import ConfigError, Settings, declared, setting, suggest
+from npl0.ops.schedules import SCHEDULES
+from npl0.settings.presets import presets_of
+from npl0.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class TrainConfig(Settings):
-    """The first stage: training, with whatever the method adds."""
-
-    epochs: int = setting(18, "epochs of training", 0, 100_000)
-    batch_size: int = setting(128, "examples of a mini-batch", 1, 65_536)
-    optimizer: str = setting("adam", "optimiser", choices=_OPTIMIZERS)
-    learning_rate: float = setting(2e-3, "learning rate of the weights", above=0, high=100)
-    momentum: float = setting(0.9, "of the weights: SGD's (Nesterov) momentum, Adam's beta1", 0, 0.9999)
-    weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
-    schedule: str = setting("step", "course of the weights' learning rate over the stage", choices=_SCHEDULES)
-    warmup_epochs: float = setting(
-        0.0, "epochs over which the weights' learning rate rises from 0, times the schedule", 0, 100_000
-    )
-    shift: int = setting(1, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
-    flip: float = setting(0.0, "augmentation of both stages: probability that an image is mirrored left to right", 0, 1)
-
-
-@dataclass(frozen=True)
-class L0Config(Settings):
-    """The gates of `--method l0`."""
-
-    l0_lambda: float = setting(13.0, "L0 strength per weight, divided by the number of training examples", 0, 1e6)
-    layer_lambda: str = setting("", "factors of l0_lambda for single layers, like conv1=0.5,fc1=2", metavar="LIST")
-    gate_learning_rate: float = setting(3e-2, "learning rate of the gates", above=0, high=100)
-    gate_schedule: str = setting("step", "course of the gates' learning rate over the stage", choices=_SCHEDULES)
-    log_alpha_init: float = setting(2.2, "where the gates start; 2.2 opens 98 % of them", -10, 10)
-    ramp_epochs: float = setting(6.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
-    gate_shape: str = setting(
-        "weight", "one gate a weight, a filter (output unit) or an input", choices=("weight", "filter", "input")
-    )
-    test_gate: str = setting(
-        "paper", "test-time gate: the paper's, or the median of the random one", choices=("paper", "median")
-    )
-
-
-@dataclass(frozen=True)
-class MagnitudeConfig(Settings):
-    """The threshold of `--method magnitude`."""
-
-    criterion: str = setting(
-        "global",
-        "compare magnitudes with their layer's standard deviation, or all with each other",
-        choices=("layer-std", "global"),
-    )
-    compression: float = setting(
-        100.0, "weights / kept weights, met exactly, at least 1; or 0: use the quality instead", 0, 1e9
-    )
-    quality: float = setting(2.0, "threshold in standard deviations, where compression is 0", 0, 1e3)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if 0 < self.compression < 1:
-            raise ConfigError(f"compression = {self.compression} is out of range: it must be at least 1, or 0")
-
-
-@dataclass(frozen=True)
-class RetrainConfig(Settings):
-    """The last stage: the survivors learn on under a fixed mask, with the optimiser of the training."""
+class RetrainSettings(Settings):
+    """What retraining does differently from training."""
 
     epochs: int = setting(3, "epochs of retraining", 0, 100_000)
     learning_rate: float = setting(1e-3, "learning rate", above=0, high=100)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
-    schedule: str = setting("cosine", "course of the learning rate over the stage", choices=_SCHEDULES)
+    schedule: str = setting("cosine", "schedule of the learning rate over the stage", choices=SCHEDULES)
 
 
 @dataclass(frozen=True)
 class RunConfig(Settings):
-    """All that decides the bits of a result."""
+    """Everything that the bits of a result depend on.
 
-    model: str = setting("lenet5", "network", choices=MODEL_NAMES)
-    width: float = setting(1.0, "factor on the channels of vgg16's layers", above=0, high=4)
-    data: str = setting("mnist", "data set", choices=DATA_NAMES)
-    data_dir: str = setting(
-        "", "folder with files of one's own: four IDX files for mnist, the six .bin files for cifar10", metavar="DIR"
-    )
-    method: str = setting("l0", "pruning method", choices=METHOD_NAMES)
+    Attributes
+    ----------
+    train, retrain : the recipe of training, and what retraining does differently.
+    options : the settings of the method, an instance of `METHODS[method].settings`.
+    network : the layers of a network of the user's own, as `npl0.nn.Network.describe` gives them; None for a model.
+    """
+
+    model: str = setting("lenet5", f"network: {', '.join(MODELS)}, mlp:300-100 or the like, or a TOML file of layers")
+    width: float = setting(1.0, "factor of the channels of vgg16's layers", above=0, high=4)
+    data: str = setting("mnist", "data set", choices=DATASETS)
+    data_dir: str = setting("", "your own files in its place: a folder or an .npz file", metavar="PATH")
+    method: str = setting("l0", "pruning method", choices=METHODS)
     seed: int = setting(0, "seed of every random draw", 0)
     validation: int = setting(
-        0, "training images set aside for choosing settings, 5000 if no N; accuracies are then theirs", 0, bare=5000
+        0, "training images held out for choosing settings, 5000 if no N; accuracies are measured on them", 0, bare=5000
     )
     init_from: str = setting(
-        "", "finished run, or model.npz, whose network is trained on in place of a random one", metavar="RUN"
+        "", "finished run, or model.npz, whose network is the start in place of a random one", metavar="RUN"
     )
-    shard_size: int = setting(64, "examples a thread takes at a time; decides bits, like the seed", 1, 65_536)
+    shard_size: int = setting(64, "examples per shard, the unit of work of a thread; changes the bits", 1, 65_536)
     conv: str = setting("auto", "convolution algorithm", choices=("auto", "im2col", "winograd"))
-    train: TrainConfig = field(default_factory=TrainConfig)
-    l0: L0Config = field(default_factory=L0Config)
-    magnitude: MagnitudeConfig = field(default_factory=MagnitudeConfig)
-    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    train: Recipe = field(default_factory=Recipe)
+    options: Settings | None = None
+    retrain: RetrainSettings = field(default_factory=RetrainSettings)
+    network: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.options is None:
+            object.__setattr__(self, "options", METHODS[self.method].settings())
+        if self.network is None:
+            check_name(self.model)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether the method prunes, so that retraining follows."""
+        return METHODS[self.method].prunes
+
+    def recipe(self, stage: str) -> Recipe:
+        """Return the recipe of `train` or `retrain`; retraining takes over what it does not set itself."""
+        if stage == "train":
+            return self.train
+        return dataclasses.replace(self.train, **dataclasses.asdict(self.retrain), warmup_epochs=0.0)
 
     def used(self) -> dict[str, Any]:
-        """Return the settings as nested dictionaries, without the sections of other methods and a width without use."""
-        settings = dataclasses.asdict(self)
-        if self.model not in SCALABLE_MODELS:
+        """Return the settings that this run uses, as nested dictionaries; `build_config` reads them back."""
+        settings = {entry.name: getattr(self, entry.name) for entry in declared(RunConfig)}
+        if self.network is not None:
+            settings["network"] = self.network
+        if self.network is not None or self.model not in MODELS or not MODELS[self.model].scalable:
             del settings["width"]
-        for section in ("l0", "magnitude"):
-            if section != self.method:
-                del settings[section]
-        if self.method == "dense":
-            del settings["retrain"]
+        settings["train"] = dataclasses.asdict(self.train)
+        if declared(type(self.options)):
+            settings[self.method] = dataclasses.asdict(self.options)
+        if self.prunes:
+            settings["retrain"] = dataclasses.asdict(self.retrain)
         return settings
 
     def digest(self) -> str:
-        """Return eight hex digits that stand for every used setting but the seed."""
-        settings = self.used()
-        del settings["seed"]
-        text = json.dumps(settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        """Return eight hexadecimal digits that stand for every used setting but the seed."""
+        settings = {key: value for key, value in self.used().items() if key != "seed"}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     def run_name(self) -> str:
         """Return the name of the run's folder."""
-        return f"{self.model}-{self.data}-{self.method}-{self.digest()}-s{self.seed}"
+        # A colon, as in mlp:300-100, cannot stand in a file name everywhere.
+        return f"{self.model.replace(':', '-')}-{self.data}-{self.method}-{self.digest()}-s{self.seed}"
 
 
+# The sections of a settings file: training, one for each method that has settings, retraining.
 SECTIONS: dict[str, type[Settings]] = {
-    "train": TrainConfig,
-    "l0": L0Config,
-    "magnitude": MagnitudeConfig,
-    "retrain": RetrainConfig,
+    "train": Recipe,
+    **{name: method.settings for name, method in METHODS.items() if declared(method.settings)},
+    "retrain": RetrainSettings,
 }
 
 
-def parse_layer_factors(text: str) -> dict[str, float]:
-    """Read `conv1=0.5,fc1=2`; ConfigError says what is wrong."""
-    factors: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        name, _, value = (word.strip() for word in part.partition("="))
-        try:
-            factor = float(value)
-        except ValueError:
-            factor = math.nan
-        if not name or not 0 <= factor < math.inf:
-            raise ConfigError(f"layer_lambda {part!r} is not NAME=FACTOR with a finite factor of at least 0")
-        if name in factors:
-            raise ConfigError(f"layer_lambda names {name} twice; give each layer one factor")
-        factors[name] = factor
-    return factors
-
-
 def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
-    """Put a configuration together: defaults, then the presets of model and method, then `settings`.
+    """Put a configuration together: the defaults, then the presets of model and method, then `settings`.
 
     Parameters
     ----------
-    settings : top-level fields, and sections as nested mappings; what is not named keeps its default.
-    quick : whether the preset of `--quick` stands between.
+    settings : top-level settings, and sections as nested mappings; whatever is missing keeps its default.
+    quick : whether the preset of a quick look comes between presets and settings.
 
     Raises
     ------
     ConfigError
-        If a key is unknown (the nearest is named) or a value is out of range.
+        If a name is unknown (the nearest one is suggested) or a value is out of range.
     """
-    top = {f.name for f in dataclasses.fields(RunConfig)} - SECTIONS.keys()
-    check_keys(settings, top | SECTIONS.keys(), "setting")
+    top = {entry.name for entry in declared(RunConfig)}
+    check_keys(settings, {*top, *SECTIONS, "network"}, "setting")
     for key in top & settings.keys():
         if not isinstance(settings[key], str | int | float):
             raise ConfigError(f"{key} must be a text or a number, not {settings[key]!r}")
-    model = settings.get("model", RunConfig.model)
-    method = settings.get("method", RunConfig.method)
-    presets = [PRESETS.get((model, method), {})]
-    if settings.get("init_from"):
-        presets.append(INIT_PRESETS.get((model, method), {}))
-    if quick:
-        presets.append(_shortened(QUICK, presets))
-    layers = [*presets, settings]
-    scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
-    sections = {}
-    for name, section in SECTIONS.items():
-        fields = {f.name for f in dataclasses.fields(section)}
-        merged: dict[str, Any] = {}
-        for layer in layers:
+    if not isinstance(settings.get("network", {}), Mapping):
+        raise ConfigError(f"network must be a section that describes layers, not {settings['network']!r}")
+    model, method = (settings.get(key, getattr(RunConfig, key)) for key in ("model", "method"))
+    layers = [*presets_of(model, method, bool(settings.get("init_from")), quick), settings]
+    merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for layer in layers:
+        for name, section in SECTIONS.items():
             values = layer.get(name, {})
             if not isinstance(values, Mapping):
                 raise ConfigError(f"[{name}] must be a section of settings, not {values!r}")
-            check_keys(values, fields, f"setting of [{name}]")
-            merged.update(values)
-        try:
-            sections[name] = section(**merged)
-        except ConfigError as error:
-            raise ConfigError(f"[{name}] {error}") from error
-    config = RunConfig(**scalars, **sections)
-    parse_layer_factors(config.l0.layer_lambda)
-    return config
+            check_keys(values, [entry.name for entry in declared(section)], f"setting of [{name}]")
+            merged[name].update(values)
+    # Sections of other methods are built too, so that a wrong value in them is reported.
+    sections = {name: _build_section(name, section, merged[name]) for name, section in SECTIONS.items()}
+    scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
+    return RunConfig(
+        **scalars,
+        train=sections["train"],
+        options=sections.get(method),
+        retrain=sections["retrain"],
+        network=settings.get("network"),
+    )
 
 
-def _shortened(quick: dict[str, Any], presets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the preset of `--quick`, with no more epochs in any section than the other presets have."""
-    shortened = {name: dict(values) for name, values in quick.items()}
-    for preset in presets:
-        for name, values in shortened.items():
-            if "epochs" in values:
-                values["epochs"] = min(values["epochs"], preset.get(name, {}).get("epochs", math.inf))
-    return shortened
+def _build_section(name: str, section: type[Settings], values: dict[str, Any]) -> Settings:
+    try:
+        return section(**values)
+    except ConfigError as error:
+        raise ConfigError(f"[{name}] {error}") from error
 
 
 def check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     """Raise ConfigError for the first key that is not known."""
-    known = set(known)
     for key in values:
         if key not in known:
             raise ConfigError(f"{key!r} is no {what}: {suggest(key, sorted(known))}")

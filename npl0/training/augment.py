@@ -4,22 +4,21 @@ import numpy as np
 
 
 def augment(images: np.ndarray, shift: int, flip: float, generator: np.random.Generator) -> np.ndarray:
-    """Move every image by up to `shift` pixels along each axis, zeros moving in, and mirror some left to right.
+    """Shift every image by up to `shift` pixels along each axis, filling with zeros, and mirror some left to right.
 
-    To pad an image with zeros and crop its size out of it at random is to shift it, so 4 pixels and 0.5 are the usual
+    A shift is the same as padding with zeros and cropping at random, so shift 4 and flip 0.5 are the usual
     augmentation of CIFAR-10.
 
     Parameters
     ----------
-    images : (N, C, H, W), any dtype; left as they are.
-    shift : pixels, >= 0.
+    images : (N, C, H, W), any dtype; not modified.
+    shift : pixels, at least 0.
     flip : the probability that an image is mirrored.
-    generator : gives two offsets for each image, then a number for each to be mirrored by; nothing is drawn for a
-        change that is off.
+    generator : draws two offsets per image if `shift` is not 0, then one number per image if `flip` is not 0.
 
     Returns
     -------
-    changed : of the same shape and dtype; the images themselves if both changes are off.
+    augmented : the same shape and dtype; `images` itself if both changes are off.
     """
     if shift:
         images = _shifted(images, shift, generator)

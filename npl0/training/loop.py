@@ -1,4 +1,4 @@
-"""The one training loop, for every stage of every method."""
+"""The training loop, one for every stage of every method."""
 
 import math
 import time
@@ -7,67 +7,59 @@ from dataclasses import dataclass
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.base import Pruner, density
+from npl0.pruning.base import Plan, Pruner, Step
 from npl0.runtime import rng
 from npl0.runtime.memory import peak_memory_mb
+from npl0.runtime.settings import Npl0Error
 from npl0.runtime.threads import Workers
-from npl0.settings.sections import ConfigError
 from npl0.training.augment import augment
-from npl0.training.metrics import count_correct, first_not_finite
-from npl0.training.optimizers import SCHEDULES, Optimizer
+from npl0.training.metrics import WeightCount, count_correct, first_not_finite
+from npl0.training.optimizers import CombinedOptimizer, Optimizer, build_optimizer
+from npl0.training.recipe import Recipe
 
 STAGES = ("train", "retrain")
 
 
-class DivergedError(RuntimeError):
-    """The loss is no longer a number; the message names the step and the first bad tensor."""
+class DivergedError(Npl0Error, RuntimeError):
+    """The loss or a weight is not a number any more; the message names the step and the first such tensor."""
 
 
 class StopTraining(Exception):
-    """Raised by an observer to leave the loop between two steps; the progress then tells where."""
+    """Raised by an observer to leave the loop between two steps; the progress then says where."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage does.
-
-    Attributes
-    ----------
-    name, epochs, batch_size : which stage it is, and its length.
-    schedule : the course of the learning rate, a name of `npl0.training.optimizers.SCHEDULES`; gates have their own.
-    seed : keys the draws.
-    shift, flip : see `npl0.training.augment.augment`.
-    warmup_epochs : over these the learning rate rises from 0 to what the schedule says.
-    """
+    """One stage of a run: `train` or `retrain`, its recipe, and the seed of its random draws."""
 
     name: str
-    epochs: int
-    batch_size: int
-    schedule: str
-    seed: int
-    shift: int = 0
-    flip: float = 0.0
-    warmup_epochs: float = 0.0
+    recipe: Recipe
+    seed: int = 0
 
     @property
     def key(self) -> int:
-        """The number that tells this stage's draws from another's."""
+        """The number that keeps the random draws of the two stages apart."""
         return STAGES.index(self.name)
 
-    def share(self, step: int, steps_per_epoch: int) -> float:
-        """Return the share of the stage, in [0, 1), that is done when step `step` begins; the stage's first is 0."""
-        return step / (self.epochs * steps_per_epoch)
+    def plan(self, n_train: int) -> Plan:
+        """Return what a pruner must know of this stage before its first step."""
+        return Plan(self.seed, n_train, self.recipe.epochs, math.ceil(n_train / self.recipe.batch_size))
 
-    def factor(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor of the weights' learning rate at step `step`."""
-        warm = self.warmup_epochs * steps_per_epoch
-        warmth = min(1.0, (step + 1) / warm) if warm else 1.0
-        return warmth * SCHEDULES[self.schedule](self.share(step, steps_per_epoch))
+    def step(self, number: int, steps_per_epoch: int) -> Step:
+        """Return step `number` of the stage."""
+        factor = self.recipe.rate_factor(number, steps_per_epoch)
+        fraction = number / (self.recipe.epochs * steps_per_epoch)
+        return Step(number, fraction, factor, self.recipe.learning_rate * factor)
+
+    def begin(self, pruner: Pruner, n_train: int) -> Optimizer | CombinedOptimizer:
+        """Prepare the pruner, and return the optimiser of its parameters."""
+        pruner.begin(self.plan(n_train))
+        return build_optimizer(self.recipe, pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay))
 
 
 @dataclass
 class Progress:
-    """Where a stage stands, between two steps, and the sums of the running epoch."""
+    """Where a stage stands between two steps, and the sums over the running epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -82,10 +74,9 @@ class Progress:
 class EpochRow:
     """One line of the log.
 
-    Loss and accuracy are those of the epoch's training steps, gates sampled, weights moving. The factor of the learning
-    rate is the weights' at the last step; gates have a schedule of their own. Seconds and images per second are those
-    of the steps, without what follows an epoch (validation, checkpoint). The memory is the most the process has had so
-    far.
+    Loss and accuracy are means over the training steps of the epoch, with random gates and moving weights. The factor
+    of the learning rate is the weights' at the last step. Seconds and images per second count the steps only, without
+    the validation and the checkpoint after them. Memory is the largest resident size of the process so far.
     """
 
     stage: str
@@ -104,23 +95,23 @@ class EpochRow:
 
 
 class Observer:
-    """Who looks on: progress bars, logs, checkpoints. The defaults do nothing."""
+    """Follows a training: a progress bar, a log, a checkpoint. The defaults do nothing."""
 
     def after_step(self, progress: Progress, loss: float) -> None:
-        """Be told of every step; may raise StopTraining."""
+        """React to a step; may raise StopTraining."""
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
-        """Be told of every epoch."""
+        """React to the end of an epoch."""
 
 
-def check_batches(network: Network, n: int, batch_size: int) -> None:
-    """Raise ConfigError if a mini-batch of n training examples leaves a batch norm alone with a single one."""
+def check_batches(network: Network, n_train: int, batch_size: int) -> None:
+    """Raise ValueError if some shard would leave a batch norm a single value per feature."""
     for layer in network.layers:
-        for size in {min(batch_size, n), n % batch_size} - {0}:
+        for size in {min(batch_size, n_train), n_train % batch_size} - {0}:
             if any(part.stop - part.start < layer.min_examples for part in network.shards(size)):
-                raise ConfigError(
-                    f"{layer.name} of {network.name} cannot normalise a single image: of {n:,} training images in "
-                    f"batches of {batch_size} and shards of {network.shard_size} one is left alone; use another batch "
+                raise ValueError(
+                    f"{layer.name} of {network.name} cannot normalise a single image: {n_train:,} training images in "
+                    f"batches of {batch_size} and shards of {network.shard_size} leave one alone; use another batch "
                     "size, shard size or number of images"
                 )
 
@@ -129,7 +120,7 @@ def train_stage(
     stage: Stage,
     network: Network,
     pruner: Pruner,
-    optimizer: Optimizer,
+    optimizer: Optimizer | CombinedOptimizer,
     images: np.ndarray,
     labels: np.ndarray,
     workers: Workers,
@@ -137,46 +128,48 @@ def train_stage(
     observer: Observer | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Train for the epochs of a stage, from where `progress` stands.
+    """Train a network for the epochs of a stage, from where `progress` stands.
 
     Parameters
     ----------
-    stage, network, pruner, optimizer : what trains what, and how long.
-    images : (N, *input_shape), uint8 or float; labels : (N,) integers.
+    stage : the recipe and the seed.
+    network, pruner, optimizer : the network, the pruner that was made for it, and what `stage.begin` returned.
+    images, labels : (N, *input_shape), uint8 or float, and (N,) integers.
     workers : the threads; the result does not depend on their number.
-    progress : updated in place between steps; resumed from it and the other objects' states, a stage gives the same
-        bits as without a pause.
-    observer : who is told of every step and epoch.
-    validation : images and labels on which every epoch is evaluated.
+    progress : updated in place between steps. A stage that is resumed from it, and from the states of network, pruner
+        and optimiser, gives the same bits as one without a pause.
+    observer : notified after every step and epoch.
+    validation : images and labels on which the network is evaluated after every epoch.
 
     Raises
     ------
     DivergedError
         If the loss or a weight becomes NaN or infinite.
     StopTraining
-        If the observer asked for it.
+        If the observer raises it.
     """
     progress = progress or Progress()
     observer = observer or Observer()
-    steps = math.ceil(len(images) / stage.batch_size)
+    recipe = stage.recipe
+    steps = math.ceil(len(images) / recipe.batch_size)
     clock = time.perf_counter()
-    with pruner.sharing(workers):
-        while progress.epoch < stage.epochs:
+    with pruner.using(workers):
+        while progress.epoch < recipe.epochs:
             order = rng.generator(stage.seed, "shuffle", stage.key, progress.epoch).permutation(len(images))
             while progress.batch < steps:
-                step = progress.epoch * steps + progress.batch
-                picked = order[progress.batch * stage.batch_size :][: stage.batch_size]
-                changes = rng.generator(stage.seed, "augment", stage.key, step)
-                batch = augment(images[picked], stage.shift, stage.flip, changes)
+                step = stage.step(progress.epoch * steps + progress.batch, steps)
+                picked = order[progress.batch * recipe.batch_size :][: recipe.batch_size]
+                changes = rng.generator(stage.seed, "augment", stage.key, step.number)
+                batch = augment(images[picked], recipe.shift, recipe.flip, changes)
 
                 pruner.write_weights(step)
-                key = (stage.seed, stage.key, step)
-                loss, correct = network.loss_and_gradients(batch, labels[picked], workers, key)
+                draws = (stage.seed, stage.key, step.number)
+                loss, correct = network.loss_and_gradients(batch, labels[picked], workers, draws)
                 if not math.isfinite(loss):
                     raise _diverged(stage, network, batch, step, progress, loss)
-                penalty = pruner.read_gradients()
-                optimizer.step(workers, stage.factor(step, steps), stage.share(step, steps))
-                pruner.after_step()
+                penalty = pruner.read_gradients(step)
+                optimizer.step(workers, step)
+                pruner.after_step(step)
 
                 progress.batch += 1
                 progress.loss_sum += loss * len(picked)
@@ -186,35 +179,33 @@ def train_stage(
                 progress.epoch_seconds += now - clock
                 clock = now
                 observer.after_step(progress, loss)
-            factor = stage.factor((progress.epoch + 1) * steps - 1, steps)
-            row = _finish_epoch(stage, network, pruner, steps, progress, factor, len(images), validation, workers)
+            row = _finish_epoch(stage, network, pruner, progress, steps, len(images), validation, workers)
             observer.after_epoch(progress, row)
-            # What follows an epoch is no part of the next one's steps.
+            # Evaluation and checkpoint do not count as time of the next epoch.
             clock = time.perf_counter()
 
 
-def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, validation, workers) -> EpochRow:
+def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, workers) -> EpochRow:
     pruner.write_test_weights()
     for parameter in network.parameters:
         if not np.isfinite(parameter.value).all():
-            raise DivergedError(_remedy(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
+            raise DivergedError(_advise(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
     masks = pruner.masks()
-    pruner.checkup.dead_layers(masks)
-    pruner.checkup.bottlenecks(masks)
-    kept = sum(int(mask.sum()) for mask in masks.values())
+    pruner.monitor.watch(masks)
+    weights = WeightCount.of_masks(masks)
     progress.seconds += progress.epoch_seconds
     row = EpochRow(
         stage.name,
         progress.epoch + 1,
-        progress.loss_sum / n,
-        progress.penalty_sum / batch_count,
-        progress.correct / n,
+        progress.loss_sum / n_train,
+        progress.penalty_sum / steps,
+        progress.correct / n_train,
         count_correct(network, *validation, workers) / len(validation[1]) if validation else None,
         pruner.expected_l0(),
-        kept,
-        1 / density(masks) if kept else math.inf,
-        factor,
-        n / max(progress.epoch_seconds, 1e-9),
+        weights.kept,
+        1 / weights.density if weights.kept else math.inf,
+        stage.step((progress.epoch + 1) * steps - 1, steps).rate_factor,
+        n_train / max(progress.epoch_seconds, 1e-9),
         progress.epoch_seconds,
         peak_memory_mb(),
     )
@@ -225,11 +216,11 @@ def _finish_epoch(stage, network, pruner, batch_count, progress, factor, n, vali
 
 
 def _diverged(stage, network, batch, step, progress, loss) -> DivergedError:
-    place = f"at step {step} (epoch {progress.epoch + 1}) the loss became {loss}"
+    where = f"at step {step.number} (epoch {progress.epoch + 1}) the loss became {loss}"
     return DivergedError(
-        _remedy(stage, f"{place}; the first tensor that is not finite is {first_not_finite(network, batch)}")
+        _advise(stage, f"{where}; the first tensor that is not finite is {first_not_finite(network, batch)}")
     )
 
 
-def _remedy(stage: Stage, what: str) -> str:
+def _advise(stage: Stage, what: str) -> str:
     return f"{what}. Lower the learning rate of the {stage.name} stage, or check the data"

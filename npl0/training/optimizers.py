@@ -1,46 +1,21 @@
-"""Optimisers over groups of parameters, and learning-rate schedules."""
+"""Optimisers over groups of parameters. The arithmetic of an update is in `npl0.ops.update`."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from npl0.nn.parameter import Parameter
+from npl0.nn.parameter import ParameterGroup
+from npl0.ops.schedules import SCHEDULES
 from npl0.ops.update import adam_kernel, sgd_kernel
+from npl0.pruning.base import Step, load_arrays_into
 from npl0.runtime.threads import BLOCK, Workers
-from npl0.settings.sections import suggest
-
-
-@dataclass
-class ParameterGroup:
-    """Parameters that share their settings.
-
-    Attributes
-    ----------
-    parameters : the arrays.
-    learning_rate : before the schedule's factor.
-    schedule : the group's own course of the learning rate, a name of `SCHEDULES`; "" for that of all others.
-    weight_decay : L2 strength, added to the gradient as `weight_decay * value`.
-    always_adam : whether Adam moves them whatever optimiser is asked for, as gates need it: by plain gradients they
-        would take millions of steps to close.
-    """
-
-    parameters: list[Parameter]
-    learning_rate: float
-    weight_decay: float = 0.0
-    always_adam: bool = False
-    schedule: str = ""
-
-    def rate(self, factor: float, progress: float) -> float:
-        """Return the learning rate of a step, given what `Optimizer.step` was given."""
-        return self.learning_rate * (SCHEDULES[self.schedule](progress) if self.schedule else factor)
+from npl0.training.recipe import Recipe
 
 
 @dataclass
 class Optimizer:
-    """The base class: it walks over groups, parameters and blocks; `update` does one block."""
+    """The base class: it walks over groups, parameters and blocks; `update` moves one block."""
 
     groups: list[ParameterGroup]
     steps: int = field(default=0, init=False)
@@ -56,54 +31,46 @@ class Optimizer:
             for parameter in group.parameters
         }
 
+    def __repr__(self) -> str:
+        count = sum(parameter.size for group in self.groups for parameter in group.parameters)
+        return f"{type(self).__name__}({count:,} values in {len(self.groups)} groups, after {self.steps:,} steps)"
+
     def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
         """Update one flat block in place."""
         raise NotImplementedError
 
-    def step(self, workers: Workers, factor: float = 1.0, progress: float = 0.0) -> None:
-        """Move every parameter by its `grad`.
-
-        Parameters
-        ----------
-        workers : the threads.
-        factor : multiplies the learning rate of every group without a schedule of its own.
-        progress : the share of the stage that is done, in [0, 1); tells the groups with one their factor.
-        """
+    def step(self, workers: Workers, step: Step) -> None:
+        """Move every parameter by its gradient, at the learning rates of this training step."""
         self.steps += 1
         tasks = []
         for group in self.groups:
-            rate = group.rate(factor, progress)
+            factor = SCHEDULES[group.schedule](step.fraction) if group.schedule else step.rate_factor
+            rate = group.learning_rate * factor
             for parameter in group.parameters:
                 arrays = (parameter.value, parameter.grad, *self.slots[parameter.name])
                 flat = [array.reshape(-1) for array in arrays]
                 for start in range(0, parameter.size, BLOCK):
-                    tasks.append((group, rate, [array[start : start + BLOCK] for array in flat]))
-
-        def run(task: tuple[ParameterGroup, float, list[np.ndarray]]) -> None:
-            group, rate, arrays = task
-            self.update(group, rate, *arrays)
-
-        workers.map(run, tasks)
+                    tasks.append((group, rate, *(array[start : start + BLOCK] for array in flat)))
+        workers.map(lambda task: self.update(*task), tasks)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all that a resumed run needs, by name (not copies)."""
-        arrays = {"steps": np.array(self.steps)}
-        for name, slots in self.slots.items():
-            arrays.update({f"{name}.{slot}": array for slot, array in zip(self.slot_names, slots, strict=True)})
-        return arrays
+        """Return the arrays that a resumed stage needs, by name (not copies)."""
+        return {"steps": np.array(self.steps), **self._slot_arrays()}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `state` returned; KeyError or ValueError if it is another optimiser's."""
+        """Load what `state` returned; KeyError or ValueError if it belongs to another optimiser."""
         self.steps = int(arrays["steps"])
-        for name, slots in self.slots.items():
-            for slot, array in zip(self.slot_names, slots, strict=True):
-                stored = arrays[f"{name}.{slot}"]
-                if stored.shape != array.shape:
-                    raise ValueError(f"{name}.{slot} has shape {array.shape}, the stored one {stored.shape}")
-                array[...] = stored
+        load_arrays_into(self._slot_arrays(), arrays)
+
+    def _slot_arrays(self) -> dict[str, np.ndarray]:
+        return {
+            f"{name}.{slot}": array
+            for name, slots in self.slots.items()
+            for slot, array in zip(self.slot_names, slots, strict=True)
+        }
 
 
-@dataclass
+@dataclass(repr=False)
 class SGD(Optimizer):
     """SGD with momentum (`npl0.ops.update.sgd_reference`)."""
 
@@ -116,7 +83,7 @@ class SGD(Optimizer):
         sgd_kernel(value, grad, *slots, number(rate), number(self.momentum), number(group.weight_decay), self.nesterov)
 
 
-@dataclass
+@dataclass(repr=False)
 class Adam(Optimizer):
     """Adam (`npl0.ops.update.adam_reference`)."""
 
@@ -140,93 +107,48 @@ class Adam(Optimizer):
         )
 
 
-class Together:
-    """Several optimisers over different groups, as one.
+class CombinedOptimizer:
+    """Several optimisers over different groups, used as one.
 
     Parameters
     ----------
-    parts : optimisers; no parameter stands in two of them.
+    parts : the optimisers; no parameter may be in two of them.
     """
 
     def __init__(self, parts: list[Optimizer]) -> None:
         self.parts = parts
+
+    def __repr__(self) -> str:
+        return f"CombinedOptimizer({self.parts!r})"
 
     @property
     def groups(self) -> list[ParameterGroup]:
         """The groups of all parts."""
         return [group for part in self.parts for group in part.groups]
 
-    def step(self, workers: Workers, factor: float = 1.0, progress: float = 0.0) -> None:
-        """Step every part."""
+    def step(self, workers: Workers, step: Step) -> None:
+        """Take one step with each part."""
         for part in self.parts:
-            part.step(workers, factor, progress)
+            part.step(workers, step)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the states of the parts, by number."""
+        """Return the states of the parts, each name with the number of its part."""
         return {f"{i}.{name}": array for i, part in enumerate(self.parts) for name, array in part.state().items()}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state` returned."""
         for i, part in enumerate(self.parts):
             prefix = f"{i}."
-            mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            part.load_state(mine)
+            part.load_state({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
 
-OPTIMIZERS = ("adam", "sgd")
-
-
-def build_optimizer(name: str, groups: list[ParameterGroup], momentum: float = 0.9) -> Optimizer | Together:
-    """Build an optimiser by name; momentum is SGD's (Nesterov) or Adam's beta1, but not that of what is always Adam's.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer {name!r} is unknown: {suggest(name, OPTIMIZERS)}")
-    others = [group for group in groups if not group.always_adam]
-    chosen = Adam(others, beta1=momentum) if name == "adam" else SGD(others, momentum=momentum)
-    # An Adam of their own, so that what is chosen for the weights does not change how fast gates move.
-    always = [group for group in groups if group.always_adam]
-    return Together([chosen, Adam(always)]) if always else chosen
-
-
-# A schedule maps the progress of a stage, in [0, 1), to a factor of the learning rate.
-
-
-def constant(progress: float) -> float:
-    """Stay at 1."""
-    return 1.0
-
-
-def step_decay(progress: float, at: float = 0.7) -> float:
-    """Divide by 10 after the fraction `at` of the stage."""
-    return 1.0 if progress < at else 0.1
-
-
-def cosine(progress: float) -> float:
-    """Fall from 1 to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def linear_decay(progress: float) -> float:
-    """Fall from 1 to 0 in a straight line."""
-    return 1 - progress
-
-
-def one_cycle(progress: float, peak: float = 0.3) -> float:
-    """Rise from 1/25 to 1 until the fraction `peak`, then fall to 0, both along half a cosine (Smith & Topin 2018)."""
-    if progress < peak:
-        return 1 / 25 + (1 - 1 / 25) * (1 - cosine(progress / peak))
-    return cosine((progress - peak) / (1 - peak))
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": constant,
-    "step": step_decay,
-    "linear": linear_decay,
-    "cosine": cosine,
-    "one-cycle": one_cycle,
-}
+def build_optimizer(recipe: Recipe, groups: list[ParameterGroup]) -> Optimizer | CombinedOptimizer:
+    """Build the optimiser of a recipe for the groups that a pruner gives."""
+    chosen = [group for group in groups if not group.always_adam]
+    always_adam = [group for group in groups if group.always_adam]
+    if recipe.optimizer == "adam":
+        optimizer = Adam(chosen, beta1=recipe.momentum)
+    else:
+        optimizer = SGD(chosen, momentum=recipe.momentum)
+    # The gates have an Adam of their own: by plain gradients they would need millions of steps to close.
+    return CombinedOptimizer([optimizer, Adam(always_adam)]) if always_adam else optimizer

@@ -8,10 +8,10 @@ from npl0.runtime.threads import Workers
 
 
 def compile_kernels(network: Network) -> None:
-    """Call every kernel once, those of the layers by a step on two black images; slow only the first time on a machine.
+    """Call every kernel once, those of the layers by a training step on two black images.
 
-    The step is one of the network itself, in the memory that training will use. What batch norm measures is put back;
-    of the network only gradients are left changed, which every step writes anew.
+    Compiling takes some seconds the first time on a machine. The step uses the memory that training will use; the
+    statistics of batch norm are restored after it, and the gradients it leaves are overwritten by the next step.
     """
     buffers = [array for layer in network.layers for array in layer.buffers.values()]
     before = [array.copy() for array in buffers]

@@ -24,7 +24,7 @@ Parts = dict[str, Callable[[int], Any]]
 def npl0_step(setting: Setting) -> tuple[Network, Parts]:
     """Return the network, and the parts of the step of `npl0.training.loop.train_stage` as functions of the step's number."""
     recipe, workers = setting.recipe, Workers(setting.threads)
-    network = build_model(setting.model, setting.width, mean=recipe.mean, std=recipe.std)
+    network = build_model(setting.model, width=setting.width, mean=recipe.mean, std=recipe.std)
     gates = {"log_alpha_init": recipe.log_alpha_init, "l0_lambda": recipe.l0_lambda}
     if setting.variant == "gated":
         pruner = L0(network, recipe.images, gate_learning_rate=GATE_LEARNING_RATE, **gates)

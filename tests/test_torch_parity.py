@@ -132,7 +132,7 @@ def test_the_benchmark_gives_torch_the_same_model(generator, monkeypatch, name, 
     monkeypatch.syspath_prepend(EXPERIMENTS)
     import torch_step
 
-    mine, theirs = build_model(name, width, dtype=np.float64), torch_step.build_model(name, width).double()
+    mine, theirs = build_model(name, width=width, dtype=np.float64), torch_step.build_model(name, width).double()
     with torch.no_grad():
         for parameter, their_parameter in zip(mine.parameters, theirs.parameters(), strict=True):
             their_parameter.copy_(torch.tensor(parameter.value))

@@ -1,28 +1,5 @@
-"""Layers, networks and the models that come with the package."""
+"""Layers, networks and models. The names come from the stub beside this file, each loaded at its first use."""
 
-from npl0.nn.conv import Conv2d
-from npl0.nn.fold import fold_batchnorm
-from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Standardise
-from npl0.nn.models import MODELS, build_lenet5, build_lenet300, build_model, build_vgg16
-from npl0.nn.network import Network
-from npl0.nn.norm import BatchNorm
+import lazy_loader
 
-__all__ = [
-    "MODELS",
-    "AvgPool2d",
-    "BatchNorm",
-    "Conv2d",
-    "Dropout",
-    "Flatten",
-    "Layer",
-    "Linear",
-    "MaxPool2d",
-    "Network",
-    "ReLU",
-    "Standardise",
-    "build_lenet5",
-    "build_lenet300",
-    "build_model",
-    "build_vgg16",
-    "fold_batchnorm",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

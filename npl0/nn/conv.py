@@ -1,4 +1,4 @@
-"""The convolution layer, which chooses between two algorithms for one function."""
+"""The convolution layer, which computes the same function by one of two algorithms."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -6,24 +6,25 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from npl0.nn.layers import Affine, Context, Shape
+from npl0.nn.base import Context, Shape, whole
+from npl0.nn.layers import Affine
 from npl0.ops import conv, winograd, winograd3x3
 from npl0.runtime.scratch import Allocator, fresh
-from npl0.settings.sections import suggest
+from npl0.runtime.settings import suggest
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)
 
 
 class Conv2d(Affine):
-    """A convolution with a square kernel on `(in_channels, H, W, N)`.
+    """A convolution with a square kernel, for x of shape (in_channels, H, W, N).
 
     Parameters
     ----------
-    in_channels, out_channels, kernel_size : positive; the weight is (out, in, kernel_size, kernel_size).
+    in_channels, out_channels, kernel_size : the weight has shape (out_channels, in_channels, kernel_size, kernel_size).
     stride, padding : in pixels.
-    algorithm : `im2col`, `winograd`, or `auto`, which decides by the shapes (`winograd_tile`).
-    bias : whether a bias, one a channel, is added; before a batch norm, which subtracts the mean, it would do nothing.
+    algorithm : `im2col`, `winograd`, or `auto`, which chooses by the shapes (see `winograd_tile`).
+    bias : whether to add a bias per channel. Before a batch norm, which subtracts the mean, it has no effect.
     """
 
     kind = "conv"
@@ -38,47 +39,41 @@ class Conv2d(Affine):
         algorithm: Algorithm = "auto",
         bias: bool = True,
     ) -> None:
-        if min(in_channels, out_channels, kernel_size, stride) < 1 or padding < 0:
-            raise ValueError(
-                "Conv2d needs positive channels, kernel_size and stride and padding >= 0, not "
-                f"{in_channels}, {out_channels}, {kernel_size}, {stride}, {padding}"
-            )
+        self.in_channels, self.out_channels, self.kernel_size, self.stride = whole(
+            "Conv2d", 1, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size, stride=stride
+        )
+        (self.padding,) = whole("Conv2d", 0, padding=padding)
         if algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm {algorithm!r} is unknown: {suggest(algorithm, ALGORITHMS)}")
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias)
-        self.stride, self.padding, self.algorithm = stride, padding, algorithm
-        self.tile = 0
+            raise ValueError(f"Conv2d: algorithm {algorithm!r} is unknown: {suggest(str(algorithm), ALGORITHMS)}")
+        super().__init__((self.out_channels, self.in_channels, self.kernel_size, self.kernel_size), bias)
+        self.algorithm, self.tile = algorithm, 0
 
     def output_shape(self, shape: Shape) -> Shape:
-        out_channels, in_channels, kernel_size, _ = self.weight.value.shape
-        fits = len(shape) == 3 and shape[0] == in_channels and min(shape[1:]) + 2 * self.padding >= kernel_size
-        self.check(fits, shape, f"({in_channels}, height, width) that hold a {kernel_size} x {kernel_size} kernel")
-        return out_channels, *(conv.out_size(side, kernel_size, self.stride, self.padding) for side in shape[1:])
+        k = self.kernel_size
+        fits = len(shape) == 3 and shape[0] == self.in_channels and min(shape[1:]) + 2 * self.padding >= k
+        self.check(fits, shape, f"({self.in_channels}, height, width) that holds a {k} x {k} kernel")
+        return self.out_channels, *(conv.out_size(side, k, self.stride, self.padding) for side in shape[1:])
 
     def bind(self, shape: Shape) -> None:
         self.tile = self.winograd_tile(self.output_shape(shape)[1:])
 
     def winograd_tile(self, out_sides: Sequence[int]) -> int:
-        """Return m of the F(m x m, r x r) to use, 0 for im2col.
+        """Return m of the F(m x m, r x r) to use, or 0 for im2col.
 
-        The measured rule of `auto` (`experiments/bench_conv.py`): the saved multiplications pay for the transforms from
-        8 input channels for the tile of 4, with 3 x 3 and 5 x 5 alike, and from 32 for the tile of 2.
+        The rule of `auto` was measured (`experiments/bench_conv.py`): the multiplications that Winograd saves pay for
+        its transforms from 8 input channels on for m = 4, with kernels of 3 x 3 and 5 x 5 alike, and from 32 for m = 2.
         """
-        _, in_channels, kernel_size, _ = self.weight.value.shape
-        fitting = [
-            m
-            for m in (4, 2)
-            if winograd.supports(kernel_size, self.stride, m) and not any(side % m for side in out_sides)
-        ]
+        tiles = [m for m in (4, 2) if winograd.supports(self.kernel_size, self.stride, m)]
+        fitting = [m for m in tiles if not any(side % m for side in out_sides)]
         if self.algorithm == "winograd" and not fitting:
             raise ValueError(
                 f"{self.name or self.kind} cannot use winograd: it needs stride 1, even output sides and a kernel of "
-                f"2 to 7, and has stride {self.stride}, {out_sides[0]} x {out_sides[1]} and {kernel_size}; use 'auto'"
+                f"2 to 7, and has stride {self.stride}, {out_sides[0]} x {out_sides[1]}, {self.kernel_size}; use 'auto'"
             )
         if self.algorithm == "im2col" or not fitting:
             return 0
         tile = fitting[0]
-        return tile if self.algorithm == "winograd" or in_channels >= {4: 8, 2: 32}[tile] else 0
+        return tile if self.algorithm == "winograd" or self.in_channels >= {4: 8, 2: 32}[tile] else 0
 
     def macs(self, shape: Shape) -> int:
         _, *sides = self.output_shape(shape)
@@ -87,7 +82,7 @@ class Conv2d(Affine):
     @property
     def _winograd(self) -> ModuleType:
         # Not an attribute: a layer that holds a module can be neither copied nor pickled.
-        return winograd3x3 if self.weight.value.shape[2] == 3 else winograd
+        return winograd3x3 if self.kernel_size == 3 else winograd
 
     def prepare(self, new: Allocator = fresh) -> Any:
         return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None

@@ -1,17 +1,18 @@
-"""Batch norm folded into the layer before it, for inference.
+"""Fold batch norm into the layer before it, for inference.
 
-By its running statistics a batch norm multiplies each feature by `factor = scale / sqrt(running_var + eps)` and adds a
-number, so what stands behind a linear map can be part of that map:
+With its running statistics, a batch norm multiplies each feature by `factor = scale / sqrt(running_var + eps)` and adds
+a constant. Behind a linear map, it can be merged into the map:
 
     scale (W x + b - running_mean) / sqrt(running_var + eps) + shift = W' x + b'
-    W' = factor W (one factor an output),    b' = shift + (b - running_mean) factor
+    W' = factor W (one factor per output),    b' = shift + (b - running_mean) factor
 """
 
 from copy import deepcopy
 
 import numpy as np
 
-from npl0.nn.layers import Affine, Layer
+from npl0.nn.base import Layer
+from npl0.nn.layers import Affine
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 from npl0.nn.parameter import Parameter
@@ -19,14 +20,10 @@ from npl0.ops.norm import EPSILON
 
 
 def fold_batchnorm(network: Network) -> Network:
-    """Return a network that predicts the same, up to rounding, without the batch norms right behind a linear map.
+    """Return a copy of a network in which each batch norm directly behind a `Conv2d` or `Linear` is part of that layer.
 
-    Linear maps are `Conv2d` and `Linear`; each gets a bias, and its zeros stay zeros. A batch norm behind another layer
-    stays. The new network is for inference: trained on, it would lack the normalisation.
-
-    Parameters
-    ----------
-    network : it stays as it is, and shares no array with the new one.
+    It predicts the same up to rounding, and weights that are 0 stay 0. Other batch norms stay. Use it for inference
+    only: in training, the normalisation would be missing.
     """
     layers: list[Layer] = []
     for layer in network.layers:

@@ -1,145 +1,180 @@
-"""The models of the experiments, by name."""
+"""The models by name. To add one, write a function that returns its layers, and an entry in `MODELS`.
+
+Importing this table loads no NumPy: `nn` is lazy and loads the layers when a model is built.
+"""
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
-import numpy as np
-
-from npl0.nn.conv import Algorithm, Conv2d
-from npl0.nn.layers import Flatten, Layer, Linear, MaxPool2d, ReLU, Shape, Standardise
-from npl0.nn.network import SHARD_SIZE, Network
-from npl0.nn.norm import BatchNorm
+from npl0 import nn
 from npl0.runtime.settings import suggest
 
-SCALABLE_MODELS = ("vgg16",)
+Shape = tuple[int, ...]
+Layers = list["nn.Layer"]
 
-MNIST_SHAPE: Shape = (1, 28, 28)
-CIFAR10_SHAPE: Shape = (3, 32, 32)
-CLASSES = 10
-
+# Mean and standard deviation per channel of MNIST and of CIFAR-10, for pixels divided by 255.
+_STATISTICS = {
+    1: ((0.1307,), (0.3081,)),
+    3: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
 # Channels of the 13 convolutions (Simonyan & Zisserman 2015, table 1, configuration D); a pooling ends each group.
-VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def build_lenet300(
-    mean: Sequence[float] = (0.1307,),
-    std: Sequence[float] = (0.3081,),
-    seed: int | None = 0,
-    dtype: type = np.float32,
-    shard_size: int = SHARD_SIZE,
-    conv: Algorithm = "auto",
-) -> Network:
-    """LeNet-300-100 (LeCun et al. 1998): 784-300-100-10, ReLU, 266,200 weights. `conv` has nothing to choose here."""
-    layers = [
-        Standardise(tuple(mean), tuple(std)),
-        Flatten(),
-        Linear(784, 300),
-        ReLU(),
-        Linear(300, 100),
-        ReLU(),
-        Linear(100, CLASSES),
-    ]
-    return Network(layers, MNIST_SHAPE, "lenet300", seed, dtype, shard_size)
+@dataclass(frozen=True)
+class Model:
+    """An entry of `MODELS`.
+
+    Attributes
+    ----------
+    title : a short description for help texts.
+    input_shape : the shape of the images that the model is known for; others may fit too.
+    layers : returns the layers behind the standardisation; its keyword arguments are `shape` (of one image), `classes`,
+        `conv` (the algorithm of convolutions) and `width`.
+    scalable : whether `width` scales its layers.
+    """
+
+    title: str
+    input_shape: Shape
+    layers: Callable[..., Layers]
+    scalable: bool = False
 
 
-def build_lenet5(
-    mean: Sequence[float] = (0.1307,),
-    std: Sequence[float] = (0.3081,),
-    seed: int | None = 0,
-    dtype: type = np.float32,
-    shard_size: int = SHARD_SIZE,
-    conv: Algorithm = "auto",
-) -> Network:
-    """LeNet-5 in the form that came with Caffe: 20 and 50 filters of 5 x 5, 500 hidden units; 430,500 weights.
+def _size_after(layers: Layers, shape: Shape) -> int:
+    """Return the number of values that the layers compute from an image."""
+    for layer in layers:
+        shape = layer.output_shape(shape)
+    return math.prod(shape)
 
-    ReLU stands after the pooling: the two commute, and after it there are four times fewer values.
+
+def _perceptron(hidden: Sequence[int], shape: Shape, classes: int, **_) -> Layers:
+    layers: Layers = [nn.Flatten()]
+    for inputs, outputs in pairwise([math.prod(shape), *hidden]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return [*layers, nn.Linear(hidden[-1], classes)]
+
+
+def _lenet5(shape: Shape, classes: int, conv: str, **_) -> Layers:
+    """20 and 50 filters of 5 x 5 and 500 hidden units: LeNet-5 in the form that came with Caffe.
+
+    ReLU stands behind the pooling: the two commute, and there it has four times fewer values to process.
     """
     layers = [
-        Standardise(tuple(mean), tuple(std)),
-        Conv2d(1, 20, 5, algorithm=conv),
-        MaxPool2d(2),
-        ReLU(),
-        Conv2d(20, 50, 5, algorithm=conv),
-        MaxPool2d(2),
-        ReLU(),
-        Flatten(),
-        Linear(800, 500),
-        ReLU(),
-        Linear(500, CLASSES),
+        nn.Conv2d(shape[0], 20, 5, algorithm=conv),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(20, 50, 5, algorithm=conv),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
     ]
-    return Network(layers, MNIST_SHAPE, "lenet5", seed, dtype, shard_size)
+    return [*layers, nn.Linear(_size_after(layers, shape), 500), nn.ReLU(), nn.Linear(500, classes)]
 
 
-def build_vgg16(
-    mean: Sequence[float] = (0.4914, 0.4822, 0.4465),
-    std: Sequence[float] = (0.2470, 0.2435, 0.2616),
-    seed: int | None = 0,
-    dtype: type = np.float32,
-    shard_size: int = SHARD_SIZE,
-    conv: Algorithm = "auto",
-    width: float = 1.0,
-) -> Network:
-    """VGG-16 for CIFAR-10: 13 convolutions of 3 x 3 and one hidden layer, each with batch norm; 14,977,728 weights.
+def _vgg16(shape: Shape, classes: int, conv: str, width: float) -> Layers:
+    """13 convolutions of 3 x 3 and one hidden layer, each with a batch norm: VGG-16 as is usual for CIFAR-10.
 
-    Differs: the original's two hidden layers of 4,096 units, for images of 224 x 224, are one of 512 here, and there is
-    batch norm in dropout's place, as is usual for CIFAR-10. A layer before a batch norm has no bias. ReLU stands after
-    the pooling, with which it commutes; batch norm does not, for its scale may be negative.
+    Differs: the original has two hidden layers of 4,096 units, for images of 224 x 224, and dropout. Pooling stands
+    before ReLU, with which it commutes, but behind the batch norm, whose scale may be negative.
+    """
+    if not 1 / 128 < width < math.inf:
+        full = f"no channel of its {_VGG16_GROUPS[0][0]}"
+        raise ValueError(f"width = {width:g} leaves conv1 {full}: a width must be finite and above 1/128 = 0.0078125")
+    layers: Layers = []
+    channels = shape[0]
+    for group in _VGG16_GROUPS:
+        for full in group:
+            inputs, channels = channels, round(width * full)
+            # A bias would have no effect: the batch norm subtracts the mean.
+            convolution = nn.Conv2d(inputs, channels, 3, padding=1, algorithm=conv, bias=False)
+            layers += [convolution, nn.BatchNorm(channels), nn.ReLU()]
+        layers.insert(-1, nn.MaxPool2d(2))
+    layers.append(nn.Flatten())
+    hidden = nn.Linear(_size_after(layers, shape), channels, bias=False)
+    return [*layers, hidden, nn.BatchNorm(channels), nn.ReLU(), nn.Linear(channels, classes)]
 
-    Parameters
-    ----------
-    width : factor on the channels of the convolutions and on the hidden units, rounded to whole ones.
+
+MODELS: dict[str, Model] = {
+    "lenet5": Model("LeNet-5, 430,500 weights", (1, 28, 28), _lenet5),
+    "lenet300": Model("LeNet-300-100, 266,200 weights", (1, 28, 28), partial(_perceptron, (300, 100))),
+    "vgg16": Model("VGG-16 for CIFAR-10, 14,977,728 weights", (3, 32, 32), _vgg16, scalable=True),
+}
+
+
+def model_names() -> list[str]:
+    """Return the names for help texts; `mlp:300-100` stands for perceptrons of any sizes."""
+    return [*MODELS, "mlp:300-100"]
+
+
+def find_model(name: str) -> Model:
+    """Return the model of a name of `MODELS`, or of `mlp:` and the sizes of hidden layers, as in `mlp:300-100`.
 
     Raises
     ------
     ValueError
-        If the width leaves a layer without channels.
+        If there is no such model; the message suggests the nearest name.
     """
-    if not 1 / 128 < width < math.inf:
-        raise ValueError(
-            f"width = {width:g} leaves conv1 no channel of its {VGG16_GROUPS[0][0]}: a width must be finite and above "
-            "1/128 = 0.0078125"
-        )
-    layers: list[Layer] = [Standardise(tuple(mean), tuple(std))]
-    channels = len(mean)
-    for group in VGG16_GROUPS:
-        for full in group:
-            inputs, channels = channels, round(width * full)
-            layers += [Conv2d(inputs, channels, 3, padding=1, algorithm=conv, bias=False), BatchNorm(channels), ReLU()]
-        layers.insert(-1, MaxPool2d(2))
-    # Five poolings leave one pixel of 32 x 32, so the channels are the inputs of the hidden layer, and as many.
-    layers += [
-        Flatten(),
-        Linear(channels, channels, bias=False),
-        BatchNorm(channels),
-        ReLU(),
-        Linear(channels, CLASSES),
-    ]
-    return Network(layers, CIFAR10_SHAPE, "vgg16", seed, dtype, shard_size)
+    if name in MODELS:
+        return MODELS[name]
+    if not name.startswith("mlp:"):
+        raise ValueError(f"model {name!r} is unknown: {suggest(name, model_names())}")
+    if not re.fullmatch(r"mlp:[1-9][0-9]*(-[1-9][0-9]*)*", name):
+        raise ValueError(f"model {name!r} needs the sizes of its hidden layers, each at least 1, as in mlp:300-100")
+    hidden = [int(size) for size in name.removeprefix("mlp:").split("-")]
+    return Model("a multilayer perceptron", (1, 28, 28), partial(_perceptron, hidden))
 
 
-MODELS: dict[str, Callable[..., Network]] = {"lenet5": build_lenet5, "lenet300": build_lenet300, "vgg16": build_vgg16}
-# What they take, known before anything is built.
-INPUT_SHAPES: dict[str, Shape] = {"lenet5": MNIST_SHAPE, "lenet300": MNIST_SHAPE, "vgg16": CIFAR10_SHAPE}
-
-
-def build_model(name: str, width: float = 1.0, **settings) -> Network:
+def build_model(
+    name: str,
+    *,
+    width: float = 1.0,
+    conv: str = "auto",
+    input_shape: Shape | None = None,
+    classes: int = 10,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int | None = 0,
+    dtype: str | type = "float32",
+    shard_size: int = 64,
+) -> "nn.Network":
     """Build a model by name.
 
     Parameters
     ----------
-    name : one of `MODELS`; width : factor on the channels of a model that can be scaled; settings : of its function.
+    name : a name of `MODELS`, or `mlp:` and the sizes of the hidden layers, as in `mlp:300-100`.
+    width : factor on the channels and hidden units of a scalable model, which are rounded.
+    conv : the algorithm of the convolutions: `auto`, `im2col` or `winograd`.
+    input_shape : the shape of one image; None: that of the model.
+    classes : the number of logits.
+    mean, std : per channel, of pixels divided by 255; None: MNIST's for one channel, CIFAR-10's for three.
+    seed, dtype, shard_size : see `Network`.
 
     Raises
     ------
     ValueError
-        If there is no such model (the nearest is named), or it has not this width.
+        If there is no such model, it has no such width, or it does not take such images.
     """
-    if name not in MODELS:
-        raise ValueError(f"model {name!r} is unknown: {suggest(name, MODELS)}")
-    if name in SCALABLE_MODELS:
-        return MODELS[name](width=width, **settings)
-    if width != 1:
-        raise ValueError(
-            f"width = {width:g} is for {', '.join(SCALABLE_MODELS)}; {name} has one size: leave width at 1"
-        )
-    return MODELS[name](**settings)
+    model = find_model(name)
+    if width != 1 and not model.scalable:
+        scalable = ", ".join(name for name, model in MODELS.items() if model.scalable)
+        raise ValueError(f"width = {width:g} is for {scalable}; {name} has one size: leave width at 1")
+    shape = tuple(input_shape or model.input_shape)
+    if mean is None or std is None:
+        if shape[0] not in _STATISTICS:
+            raise ValueError(f"images of {shape[0]} channels need a mean and a std, of {shape[0]} numbers each")
+        default_mean, default_std = _STATISTICS[shape[0]]
+        mean, std = default_mean if mean is None else mean, default_std if std is None else std
+    try:
+        layers = model.layers(shape=shape, classes=classes, conv=conv, width=width)
+    except ValueError as error:
+        raise ValueError(f"{name} with images of shape {shape}: {error}") from error
+    return nn.Network([nn.Standardise(mean, std), *layers], shape, name, seed, dtype, shard_size)
+
+
+build_lenet5 = partial(build_model, "lenet5")
+build_lenet300 = partial(build_model, "lenet300")
+build_vgg16 = partial(build_model, "vgg16")

@@ -1,24 +1,27 @@
-"""A network: layers in a row, trained and evaluated in shards."""
+"""Networks: layers in a row, trained and evaluated in shards."""
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from npl0.nn.layers import Context, Layer, Shape, Standardise
+from npl0.nn.base import Context, Layer, Shape, whole
+from npl0.nn.description import checked_shape, describe_layer, numbered, read_description
+from npl0.nn.layers import Standardise
 from npl0.nn.parameter import Parameter
+from npl0.nn.summary import summarise, table
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
 from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import BLOCK, Workers
 
-SHARD_SIZE = 64
-
 
 def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """Write the sum of the parts, added first to last, into the total, where the first may be already."""
+    """Write the sum of the parts, added first to last, into the total, whose memory may be that of the first part."""
     total, (first, *others) = task
     if not np.may_share_memory(total, first):
         total[...] = first
@@ -26,34 +29,23 @@ def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
         total += other
 
 
-@dataclass(frozen=True)
-class LayerSummary:
-    """One row of the table of layers; shapes are those of one example."""
-
-    name: str
-    kind: str
-    output_shape: Shape
-    weights: int
-    biases: int
-    macs: int
-
-
 class Network:
     """Layers in a row.
 
     Parameters
     ----------
-    layers : the layers, first to last; the last one gives the logits.
-    input_shape : the shape of one example, for instance (1, 28, 28).
-    name : a name for messages and files.
-    seed : keys the draw of the first weights; None: the layers keep the values they have, of this dtype.
+    layers : first to last; the last one returns the logits.
+    input_shape : the shape of one example, such as (1, 28, 28).
+    name : for messages and files.
+    seed : keys the draw of the initial weights; None: the layers keep the values that they have.
     dtype : float32, or float64 for gradient checks.
-    shard_size : examples of a shard; part of what decides the bits of a result, never taken from the machine.
+    shard_size : examples per shard. It affects the bits of the result, so it does not depend on the machine.
 
     Raises
     ------
     ValueError
-        If a layer does not accept the shape the one before it gives; the message names the layer and both shapes.
+        If a layer does not accept the shape that the layer before it returns, or could not be stored; the message names
+        the layer.
     """
 
     def __init__(
@@ -62,43 +54,73 @@ class Network:
         input_shape: Shape,
         name: str = "network",
         seed: int | None = 0,
-        dtype: np.dtype | type = np.float32,
-        shard_size: int = SHARD_SIZE,
+        dtype: np.dtype | type | str = np.float32,
+        shard_size: int = 64,
     ) -> None:
         if not layers:
             raise ValueError("a network needs at least one layer")
         if len({id(layer) for layer in layers}) < len(layers) or any(layer.name for layer in layers):
             raise ValueError("a layer belongs to one network, at one place in it; make new layers for another")
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, not {np.dtype(dtype)}")
-        if not isinstance(input_shape, Sequence) or not all(type(side) is int and side > 0 for side in input_shape):
-            raise ValueError(f"input_shape must be sizes like (1, 28, 28), not {input_shape!r}")
-        if shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, not {shard_size}")
-        self.layers, self.input_shape, self.name = list(layers), tuple(input_shape), name
-        self.dtype, self.shard_size = np.dtype(dtype), shard_size
+        with contextlib.suppress(TypeError):
+            dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, not {dtype}")
+        self.layers, self.input_shape, self.name = tuple(layers), checked_shape(input_shape), name
+        self.dtype, (self.shard_size,) = dtype, whole("Network", 1, shard_size=shard_size)
         self._scratch: list[list[Scratch]] = []
-        # The scratch arrays serve one call at a time; a second thread of the caller's has to wait.
+        # The scratch arrays serve one call at a time; a call from another thread waits.
         self._busy = threading.Lock()
-        self._name_layers()
-        shape = self.input_shape
+        counts, shape = Counter(), self.input_shape
         for i, layer in enumerate(self.layers):
-            if seed is not None:
-                layer.initialise(rng.generator(seed, "init", i), self.dtype)
-            layer.bind(shape)
-            shape = layer.output_shape(shape)
+            with numbered(i + 1, type(layer).__name__):
+                describe_layer(layer)
+                counts[layer.kind] += 1
+                layer.name = f"{layer.kind}{counts[layer.kind]}"
+                for attribute, value in vars(layer).items():
+                    if isinstance(value, Parameter):
+                        value.name = f"{layer.name}.{attribute}"
+                if seed is not None:
+                    layer.initialise(rng.generator(seed, "init", i), self.dtype)
+                layer.bind(shape)
+                shape = layer.output_shape(shape)
         self.output_shape = shape
-        trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
-        self._first_trainable = trainable[0] if trainable else len(self.layers)
+        trainable = (i for i, layer in enumerate(self.layers) if layer.parameters)
+        self._first_trainable = next(trainable, len(self.layers))
 
-    def _name_layers(self) -> None:
-        counts: dict[str, int] = {}
-        for layer in self.layers:
-            counts[layer.kind] = counts.get(layer.kind, 0) + 1
-            layer.name = f"{layer.kind}{counts[layer.kind]}"
-            for attribute, value in vars(layer).items():
-                if isinstance(value, Parameter):
-                    value.name = f"{layer.name}.{attribute}"
+    @classmethod
+    def from_description(
+        cls, description: Mapping[str, Any], *, seed: int | None = None, **statistics: Sequence[float]
+    ) -> "Network":
+        """Build a network from plain values, such as those of `describe` or of a TOML file; see `read_description`.
+
+        Parameters
+        ----------
+        seed : keys the draw of the initial weights; None: they stay 0, for the caller to load.
+        statistics : `mean` and `std`, per channel, for a `Standardise` that does not give them.
+        """
+        settings = read_description(description, **statistics)
+        # Constructors make float32 arrays; only `initialise` makes others.
+        if seed is None and settings.get("dtype", "float32") != "float32":
+            seed = 0
+        return cls(**settings, seed=seed)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the network is built from, without its arrays, as plain JSON values."""
+        return {
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "dtype": self.dtype.name,
+            "shard_size": self.shard_size,
+            "layers": [describe_layer(layer) for layer in self.layers],
+        }
+
+    def __repr__(self) -> str:
+        outputs, *others = self.output_shape
+        outputs, weights = self.output_shape if others else outputs, sum(weight.size for weight in self.weights)
+        return f"Network({self.name!r}, {self.input_shape} -> {outputs}, {weights:,} weights)"
+
+    __str__ = table
+    summary = summarise
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -111,26 +133,24 @@ class Network:
         return [parameter for parameter in self.parameters if parameter.kind == "weight"]
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return every array of the model by name: parameters and buffers (not copies)."""
+        """Return every array of the network, parameters and buffers, by name; they are not copied."""
         arrays = {parameter.name: parameter.value for parameter in self.parameters}
         for layer in self.layers:
             arrays.update({f"{layer.name}.{key}": value for key, value in layer.buffers.items()})
         return arrays
 
-    def check_state(self, arrays: dict[str, np.ndarray]) -> None:
+    def check_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise ValueError unless the arrays have the names and shapes of `state()`."""
         mine = self.state()
         if different := sorted(mine.keys() ^ arrays.keys()):
-            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-            raise ValueError(
-                f"these arrays do not belong to {self.name}: {', '.join(different[:3])}{more} do not match"
-            )
+            names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
+            raise ValueError(f"these arrays do not belong to {self.name}: {names} do not match")
         for name, value in mine.items():
             if value.shape != arrays[name].shape:
                 raise ValueError(f"{name} has shape {value.shape}, the stored one {arrays[name].shape}")
 
-    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Copy the arrays of `state()` into the model; none of them, but ValueError, if `check_state` refuses them."""
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Copy the arrays into those of `state()`; if `check_state` raises ValueError, none is changed."""
         self.check_state(arrays)
         for name, value in self.state().items():
             value[...] = arrays[name]
@@ -138,40 +158,38 @@ class Network:
     def shards(self, n: int) -> list[slice]:
         """Cut n examples into shards; the last may have fewer examples than the others, or one more."""
         starts = list(range(0, n, self.shard_size))
-        # A lone last example joins the shard before it: batch norm could not normalise it by itself.
+        # A single last example joins the shard before it: batch norm could not normalise it alone.
         if len(starts) > 1 and n - starts[-1] == 1:
             starts.pop()
         return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=False)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
-        # The border between the field's (N, C, H, W) of any number type and the batch-last floats inside.
-        # A copy always, for layers may overwrite what they get.
+        # From (N, C, H, W) of any number type, as callers pass them, to floats with the batch last.
+        # Always a copy: layers may overwrite it.
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
     def _contexts(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Context]:
-        scratch = self._scratch[shard]
         return [
-            Context(training, scratch[i], prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
-            for i in range(len(self.layers))
+            Context(training, new, prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
+            for i, new in enumerate(self._scratch[shard])
         ]
 
     def _prepare(self, shards: int, workers: Workers) -> list[Any]:
-        """Have memory for so many shards, and compute what all of them share, layer by layer."""
+        """Provide scratch memory for the shards and run `Layer.prepare` of every layer."""
         self._scratch += [self._new_scratch(i) for i in range(len(self._scratch), shards)]
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def _new_scratch(self, shard: int) -> list[Scratch]:
-        memory = ShardMemory()
-        allocators = []
-        for layer, after in zip(self.layers, [*self.layers[1:], None], strict=True):
-            weights = [parameter for parameter in layer.parameters if parameter.kind == "weight"]
-            # The first shard writes its weight gradients where the sum over the shards will stand.
-            grad_weight = weights[0].grad if shard == 0 and weights else None
-            allocators.append(Scratch(memory, grad_weight, after is not None and after.releases_input))
+        memory, allocators = ShardMemory(), []
+        for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
+            grads = [parameter.grad for parameter in layer.parameters if parameter.kind == "weight"]
+            # The first shard writes its weight gradients to where the sum over the shards will be.
+            grad_weight = grads[0] if shard == 0 and grads else None
+            allocators.append(Scratch(memory, grad_weight, following is not None and following.releases_input))
         return allocators
 
     def forward(self, x: np.ndarray, contexts: list[Context]) -> tuple[np.ndarray, list[Any]]:
-        """Run one shard `(features..., N)`, which may be overwritten, through all layers; return output and caches."""
+        """Return the output and the caches of one shard, (*input_shape, N), which may be overwritten."""
         caches = []
         for layer, context in zip(self.layers, contexts, strict=True):
             x, cache = layer.forward(x, context)
@@ -179,7 +197,7 @@ class Network:
         return x, caches
 
     def backward(self, grad_y: np.ndarray, caches: list[Any], contexts: list[Context]) -> list[tuple[np.ndarray, ...]]:
-        """Run one shard backwards; return the gradients of the parameters layer by layer, in the contexts' memory."""
+        """Return the gradients of each layer's parameters for one shard, in the scratch memory of its contexts."""
         grads: list[tuple[np.ndarray, ...]] = [()] * len(self.layers)
         for i in reversed(range(self._first_trainable, len(self.layers))):
             need_grad_x = i > self._first_trainable
@@ -189,18 +207,17 @@ class Network:
     def loss_and_gradients(
         self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
     ) -> tuple[float, int]:
-        """Compute the mean cross-entropy of a mini-batch and leave its gradients in `parameter.grad`.
+        """Compute the mean cross-entropy of a mini-batch, and its gradients into `parameter.grad`.
 
         Parameters
         ----------
-        images : (N, *input_shape), uint8 or float; labels : (N,) integers.
+        images, labels : (N, *input_shape), uint8 or float; (N,), integers.
         workers : the threads; the result does not depend on their number.
-        key : the seed, then what tells this step from all others: together they key what dropout draws.
+        key : the seed, then integers that identify the step; together they key the draws of dropout.
 
         Returns
         -------
-        loss : the mean over the N examples.
-        correct : how many were classified rightly.
+        loss, correct : the mean over the N examples, and the number of them that are classified correctly.
 
         Raises
         ------
@@ -211,34 +228,31 @@ class Network:
         if n < 1 or images.shape[1:] != self.input_shape or labels.shape != (n,):
             expected = f"(N, {str(self.input_shape)[1:-1]}) and (N,), N >= 1"
             raise ValueError(f"images and labels must have shapes {expected}, not {images.shape} and {labels.shape}")
+        if len(self.output_shape) != 1:
+            raise ValueError(f"the last layer must return logits of shape (classes,), not {self.output_shape}")
         with self._busy:
-            return self._loss_and_gradients(images, labels, workers, key)
+            shards = self.shards(n)
+            prepared = self._prepare(len(shards), workers)
 
-    def _loss_and_gradients(
-        self, images: np.ndarray, labels: np.ndarray, workers: Workers, key: tuple[int, ...]
-    ) -> tuple[float, int]:
-        shards = self.shards(n := len(images))
-        prepared = self._prepare(len(shards), workers)
+            def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
+                part = shards[shard]
+                contexts = self._contexts(shard, True, prepared, key)
+                logits, caches = self.forward(self._columns(images[part]), contexts)
+                loss, correct, grad = softmax_cross_entropy(logits, labels[part], n)
+                return loss, correct, caches, self.backward(grad, caches, contexts)
 
-        def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
-            part = shards[shard]
-            contexts = self._contexts(shard, True, prepared, key)
-            logits, caches = self.forward(self._columns(images[part]), contexts)
-            loss, correct, grad = softmax_cross_entropy(logits, labels[part], n)
-            return loss, correct, caches, self.backward(grad, caches, contexts)
-
-        results = workers.map(run_shard, range(len(shards)))
-        tasks = []
-        for i, layer in enumerate(self.layers):
-            layer.merge_statistics([caches[i] for _, _, caches, _ in results])
-            for j, parameter in enumerate(layer.parameters):
-                parts = [grads[i][j].reshape(-1) for _, _, _, grads in results]
-                total = parameter.grad.reshape(-1)
-                for start in range(0, total.size, BLOCK):
-                    block = slice(start, start + BLOCK)
-                    tasks.append((total[block], [part[block] for part in parts]))
-        workers.map(_sum_in_order, tasks)
-        return sum(loss for loss, *_ in results), sum(correct for _, correct, *_ in results)
+            losses, counts, caches, grads = zip(*workers.map(run_shard, range(len(shards))), strict=True)
+            tasks = []
+            for i, layer in enumerate(self.layers):
+                layer.merge_statistics([of_shard[i] for of_shard in caches])
+                for j, parameter in enumerate(layer.parameters):
+                    parts = [of_shard[i][j].reshape(-1) for of_shard in grads]
+                    total = parameter.grad.reshape(-1)
+                    for start in range(0, total.size, BLOCK):
+                        block = slice(start, start + BLOCK)
+                        tasks.append((total[block], [part[block] for part in parts]))
+            workers.map(_sum_in_order, tasks)
+            return sum(losses), sum(counts)
 
     def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:
         """Return the logits of images, shape (N, classes).
@@ -246,47 +260,41 @@ class Network:
         Raises
         ------
         ValueError
-            If the images do not have the network's input shape or are not finite numbers.
+            If the images are not finite numbers of the network's input shape.
         """
         self.check_images(images)
         if workers is None:
             with Workers(1) as own:
                 return self.predict(images, own)
-        with self._busy:
-            return self._predict(images, workers)
-
-    def _predict(self, images: np.ndarray, workers: Workers) -> np.ndarray:
-        shards = self.shards(len(images))
-        prepared = self._prepare(workers.threads, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
+        with self._busy:
+            shards = self.shards(len(images))
+            prepared = self._prepare(workers.threads, workers)
 
-        def run_lane(lane: int) -> None:
-            # Each lane has its own scratch and walks its own shards; the logits are copied out of the scratch.
-            for part in shards[lane :: workers.threads]:
-                contexts = self._contexts(lane, False, prepared, ())
-                logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
+            def run_lane(lane: int) -> None:
+                # Each lane has its own scratch memory and takes every so-many-th shard.
+                for part in shards[lane :: workers.threads]:
+                    contexts = self._contexts(lane, False, prepared, ())
+                    logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
 
-        workers.map(run_lane, range(workers.threads))
+            workers.map(run_lane, range(workers.threads))
         return logits
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the name and the output (features..., n) of every layer in training, every one a copy, by shards."""
+        """Yield the name of each layer and, shard by shard, a copy of its output in training, (features..., n)."""
         xs = [self._columns(images[part]) for part in self.shards(len(images))]
         for i, layer in enumerate(self.layers):
             prepared = layer.prepare()
             for shard, x in enumerate(xs):
-                context = Context(
-                    True, prepared=prepared, generator=lambda key=(i, shard): rng.generator(0, "dropout", *key)
-                )
-                xs[shard], _ = layer.forward(x.copy(), context)
+                generator = partial(rng.generator, 0, "dropout", i, shard)
+                xs[shard], _ = layer.forward(x.copy(), Context(True, prepared=prepared, generator=generator))
                 yield layer.name, xs[shard]
 
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless images are finite numbers of shape (N, *input_shape), and pixels if need be."""
         if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
-            raise ValueError(
-                f"images must be a NumPy array of numbers, not {getattr(images, 'dtype', type(images).__name__)}"
-            )
+            found = getattr(images, "dtype", type(images).__name__)
+            raise ValueError(f"images must be a NumPy array of numbers, not {found}")
         if images.shape[1:] != self.input_shape:
             raise ValueError(f"images must have shape (N, {str(self.input_shape)[1:-1]}), not {images.shape}")
         if images.dtype.kind == "f" and not np.isfinite(images).all():
@@ -294,19 +302,3 @@ class Network:
         if isinstance(self.layers[0], Standardise) and images.size and 0 < images.max() <= 1:
             largest = f"the largest value of the images is {images.max()}"
             raise ValueError(f"{largest}, but the network takes pixel values in 0..255; multiply by 255")
-
-    def summary(self) -> Iterator[LayerSummary]:
-        """Yield one row a layer."""
-        shape = self.input_shape
-        for layer in self.layers:
-            sizes = [(p.kind == "weight", p.size) for p in layer.parameters]
-            macs = layer.macs(shape)
-            shape = layer.output_shape(shape)
-            yield LayerSummary(
-                layer.name,
-                layer.kind,
-                shape,
-                sum(size for is_weight, size in sizes if is_weight),
-                sum(size for is_weight, size in sizes if not is_weight),
-                macs,
-            )

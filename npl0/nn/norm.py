@@ -5,35 +5,37 @@ from typing import Any
 
 import numpy as np
 
-from npl0.nn.layers import Context, Layer, Shape
+from npl0.nn.base import Context, Layer, Shape, whole
 from npl0.nn.parameter import Parameter
 from npl0.ops import norm
 
 
 class BatchNorm(Layer):
-    """Batch normalisation of `(features, N)` or `(channels, H, W, N)`.
+    """Batch normalisation, for x of shape (features, N) or (channels, H, W, N).
 
-    In training each shard is normalised by its own statistics, as data-parallel training does; the running averages
-    take them in shard order: `running = (1 - momentum) running + momentum statistic`.
+    In training, each shard is normalised by its own statistics, as in data-parallel training, and the running averages
+    are updated in shard order: `running = (1 - momentum) running + momentum statistic`.
 
     Parameters
     ----------
-    features : length of the first axis; momentum : weight of a new statistic, in (0, 1].
+    features : the length of the first axis of x.
+    momentum : the weight of a new statistic in the running averages, in (0, 1].
     """
 
     kind = "bn"
 
     def __init__(self, features: int, momentum: float = 0.1) -> None:
-        if features < 1 or not 0 < momentum <= 1:
-            raise ValueError(f"BatchNorm needs features >= 1, momentum in (0, 1], not {features}, {momentum}")
-        self.momentum = momentum
+        (self.features,) = whole("BatchNorm", 1, features=features)
+        if not 0 < momentum <= 1:
+            raise ValueError(f"BatchNorm: momentum must lie in (0, 1], not {momentum}")
+        self.momentum = float(momentum)
         self.scale = Parameter(np.ones(features, np.float32), "scale")
         self.shift = Parameter(np.zeros(features, np.float32), "shift")
         self.running_mean = np.zeros(features, np.float32)
         self.running_var = np.ones(features, np.float32)
 
     def bind(self, shape: Shape) -> None:
-        # One value has no variance, so where a feature has a single value an image, one image is not enough.
+        # A single value has no variance, so a feature with one value per image needs two images.
         self.min_examples = 2 if math.prod(shape[1:]) == 1 else 1
 
     @property
@@ -45,12 +47,11 @@ class BatchNorm(Layer):
         return {"running_mean": self.running_mean, "running_var": self.running_var}
 
     def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
-        features = self.scale.size
-        self.scale.value, self.shift.value = np.ones(features, dtype), np.zeros(features, dtype)
-        self.running_mean, self.running_var = np.zeros(features, dtype), np.ones(features, dtype)
+        self.scale.value, self.shift.value = np.ones(self.features, dtype), np.zeros(self.features, dtype)
+        self.running_mean, self.running_var = np.zeros(self.features, dtype), np.ones(self.features, dtype)
 
     def output_shape(self, shape: Shape) -> Shape:
-        self.check(shape[0] == self.scale.size, shape, f"{self.scale.size} features or channels")
+        self.check(shape[0] == self.features, shape, f"({self.features}, ...)")
         return shape
 
     def merge_statistics(self, caches: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""A trainable array and its gradient."""
+"""Trainable arrays, and groups of them that share their settings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,14 +9,14 @@ Kind = Literal["weight", "bias", "scale", "shift", "gate"]
 
 
 class Parameter:
-    """An array that an optimiser moves.
+    """A trainable array and its gradient.
 
     Attributes
     ----------
-    name : dotted, for instance `conv1.weight`.
-    value, grad : arrays of one shape and dtype; grad holds what the last backward left there. Setting the value makes a
-        new grad.
-    kind : `weight` (what pruning acts on), `bias`, `scale` and `shift` (batch norm), or `gate` (log_alpha).
+    value, grad : arrays of the same shape and dtype. `grad` holds the result of the last backward pass; assigning to
+        `value` makes a new one, of zeros.
+    kind : `weight` (pruned), `bias`, `scale` and `shift` (of a batch norm), or `gate` (log_alpha).
+    name : layer and attribute, such as `conv1.weight`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class Parameter:
 
     @property
     def layer(self) -> str:
-        """The name of the layer it belongs to."""
+        """The name of the layer that holds it."""
         return self.name.partition(".")[0]
 
     def __repr__(self) -> str:
@@ -61,15 +61,16 @@ class Parameter:
 
 @dataclass
 class ParameterGroup:
-    """Parameters that an optimiser moves with the same settings.
+    """Parameters that share their settings.
 
     Attributes
     ----------
-    parameters : the parameters.
-    learning_rate : before the factor of the schedule.
+    parameters : the arrays to train.
+    learning_rate : the rate at the start of the stage; the schedule multiplies it.
     weight_decay : L2 strength; `weight_decay * value` is added to the gradient.
-    always_adam : whether Adam moves them whatever optimiser the recipe names.
-    schedule : the name of a schedule of their own; the empty string for the recipe's.
+    always_adam : whether Adam updates them even if another optimiser is chosen. Gates need it: plain gradient descent
+        would take millions of steps to close them.
+    schedule : the group's own learning-rate schedule, by name; "" for the schedule of the stage.
     """
 
     parameters: list[Parameter]

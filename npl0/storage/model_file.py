@@ -1,113 +1,14 @@
-"""The model file: a network's layers and arrays in one `.npz`, from which it is built again without its source.
+"""The model file: the description of a network and its arrays in one `.npz`, from which it is built again.
 
-The header (plain JSON values) holds under `network` its name, input shape, dtype, shard size and one entry a layer: the
-class and the arguments of its constructor. Whatever else the writer wants to tell (classes, settings, data) stands
-beside it.
+The header (plain JSON values) holds the result of `Network.describe` under `network`, beside whatever else the writer
+adds (classes, settings, data). A layer class of your own must be defined when such a file is loaded.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from npl0.nn import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    MaxPool2d,
-    Network,
-    ReLU,
-    Standardise,
-)
+from npl0.nn.network import Network
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
-
-Arguments = dict[str, Any]
-
-
-def _of_conv(layer: Conv2d) -> Arguments:
-    out_channels, in_channels, kernel_size, _ = layer.weight.value.shape
-    return {
-        "in_channels": in_channels,
-        "out_channels": out_channels,
-        "kernel_size": kernel_size,
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "algorithm": layer.algorithm,
-        "bias": layer.bias is not None,
-    }
-
-
-def _of_linear(layer: Linear) -> Arguments:
-    out_features, in_features = layer.weight.value.shape
-    return {"in_features": in_features, "out_features": out_features, "bias": layer.bias is not None}
-
-
-def _of_pool(layer: MaxPool2d | AvgPool2d) -> Arguments:
-    return {"size": layer.size, "stride": layer.stride}
-
-
-def _nothing(layer: Layer) -> Arguments:
-    return {}
-
-
-# How to read a layer's constructor arguments off the layer; a layer class that is not here cannot be stored.
-_ARGUMENTS_OF: dict[type[Layer], Callable[[Any], Arguments]] = {
-    Conv2d: _of_conv,
-    Linear: _of_linear,
-    MaxPool2d: _of_pool,
-    AvgPool2d: _of_pool,
-    ReLU: _nothing,
-    Flatten: _nothing,
-    Dropout: lambda layer: {"rate": layer.rate},
-    BatchNorm: lambda layer: {"features": layer.scale.size, "momentum": layer.momentum},
-    Standardise: lambda layer: {"mean": layer.mean.tolist(), "std": layer.std.tolist()},
-}
-_CLASSES = {layer_class.__name__: layer_class for layer_class in _ARGUMENTS_OF}
-
-
-def describe_network(network: Network) -> dict[str, Any]:
-    """Return what a network is built from, as plain JSON values.
-
-    Raises
-    ------
-    ValueError
-        If a layer is not one of npl0's own; the message names it.
-    """
-    layers = []
-    for layer in network.layers:
-        if type(layer) not in _ARGUMENTS_OF:
-            raise ValueError(
-                f"the layer {layer.name} ({type(layer).__name__}) cannot be stored in a model file: it is not one of "
-                f"{', '.join(_CLASSES)}"
-            )
-        layers.append({"layer": type(layer).__name__, **_ARGUMENTS_OF[type(layer)](layer)})
-    return {
-        "name": network.name,
-        "input_shape": list(network.input_shape),
-        "dtype": network.dtype.name,
-        "shard_size": network.shard_size,
-        "layers": layers,
-    }
-
-
-def build_described(description: dict[str, Any]) -> Network:
-    """Build the network that `describe_network` described; its weights are drawn anew."""
-    layers = []
-    for entry in description["layers"]:
-        arguments = dict(entry)
-        layers.append(_CLASSES[arguments.pop("layer")](**arguments))
-    return Network(
-        layers,
-        tuple(description["input_shape"]),
-        description["name"],
-        dtype=np.dtype(description["dtype"]),
-        shard_size=description["shard_size"],
-    )
 
 
 def save_model(path: str | Path, network: Network, **header: Any) -> None:
@@ -116,20 +17,19 @@ def save_model(path: str | Path, network: Network, **header: Any) -> None:
     Parameters
     ----------
     path : where to write; an existing file is replaced.
-    network : with the weights it is to have; after `Pruner.finalise` these are the pruned ones.
-    header : whatever else the file should tell, as JSON values; `classes`, the names of the classes, is what `predict`
-        shows.
+    network : its arrays are stored as they are; after `Pruner.finalise` the weights are the pruned ones.
+    header : further JSON values to store. `classes`, the names of the classes, is shown by `predict`.
 
     Raises
     ------
     ValueError
-        If a layer is not one of npl0's own, or there are more classes than outputs.
+        If there are more classes than outputs.
     OSError
         If the file cannot be written.
     """
     if "classes" in header and len(header["classes"]) > network.output_shape[0]:
         raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
-    described = {**header, "kind": "model", "network": describe_network(network)}
+    described = {**header, "kind": "model", "network": network.describe()}
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)
 
@@ -144,19 +44,19 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     Returns
     -------
     network : with the stored weights; ready for `predict`, and for more training.
-    header : what stands beside the arrays; `network`, and of a run also `classes`, `settings` and `data`.
+    header : the values stored beside the arrays: `network`, and for a run also `classes`, `settings` and `data`.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is damaged, or not a model of npl0's.
+        If there is no such file, or it is damaged, or not a model.
     """
     path = find_model(path)
     header, arrays = load_arrays(path, "a model")
     if header.get("kind") != "model":
         raise CheckpointError(f"{path} holds a {header.get('kind')}, not a model; name a model.npz or its run folder")
     try:
-        network = build_described(header["network"])
+        network = Network.from_description(header["network"])
         network.load_state(arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a sound model file ({error}); make it again") from error
@@ -164,12 +64,12 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the model file that is meant by a file, which is itself, or by a run folder.
+    """Return the model file in a run folder; a path that is not a folder is returned unchanged.
 
     Raises
     ------
     CheckpointError
-        If it is a folder without one; the message tells why, and what to name.
+        If it is a folder without one; the message says why, and what to pass instead.
     """
     folder = Path(path)
     if not folder.is_dir():

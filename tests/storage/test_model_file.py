@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import npl0
 from npl0.storage.archive import CheckpointError, load_arrays, prefixed, save_arrays, select
-from npl0.storage.model_file import build_described, describe_network
 
 
 def every_layer(dtype=np.float32):
@@ -54,16 +53,16 @@ def test_a_network_of_every_layer_comes_back(tmp_path, dtype, generator, workers
 
 
 def test_the_description_is_plain_json():
-    description = describe_network(every_layer())
+    description = every_layer().describe()
     assert json.loads(json.dumps(description)) == description
-    assert describe_network(build_described(description)) == description
+    assert npl0.Network.from_description(description).describe() == description
 
 
 def test_layers_of_old_files_which_name_no_bias_have_one():
-    description = describe_network(every_layer())
+    description = every_layer().describe()
     for entry in description["layers"]:
         entry.pop("bias", None)
-    names = [parameter.name for parameter in build_described(description).parameters]
+    names = [parameter.name for parameter in npl0.Network.from_description(description).parameters]
     assert {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"} <= set(names)
 
 
@@ -124,7 +123,7 @@ def test_what_is_no_model_is_told(tmp_path):
 )
 def test_a_model_file_that_contradicts_itself_is_told(tmp_path, spoil):
     network = every_layer()
-    description, arrays = describe_network(network), dict(network.state())
+    description, arrays = network.describe(), dict(network.state())
     spoil(description, arrays)
     save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, arrays)
     with pytest.raises(CheckpointError, match=r"m\.npz is not a sound model file .*; make it again"):

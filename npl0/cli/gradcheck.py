@@ -13,60 +13,48 @@ from npl0.settings.flags import Parser
 
 
 def main(arguments: list[str], prog: str) -> int:
-    """Run every check and every planted fault; return 1 if a check fails or a fault is not caught, else 0."""
+    """Run every check and every planted fault; return 1 if a check fails or a fault passes, else 0."""
     parser = Parser(prog, description="Check every hand-written backward pass against central differences, in float64.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (at least 0; default 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the inputs (default: 0)")
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error(f"--seed must be at least 0, not {options.seed}")
+    checks, faults = [], []
     with Workers(1) as workers:
-        checks = {check.name: check.run(workers, options.seed) for check in CHECKS}
-        faults = {fault.name: fault.run(workers, options.seed) for fault in FAULTS}
-    failed = [name for name, comparison in checks.items() if not comparison.passes()]
-    missed = [name for name, comparison in faults.items() if comparison.passes()]
-    print(json.dumps(_as_json(checks, faults), indent=2) if options.json else _as_text(checks, faults, failed, missed))
-    return 1 if failed or missed else 0
+        for check in CHECKS:
+            found = check.run(workers, options.seed)
+            checks.append({"name": check.name, "kind": check.kind, **_numbers(found), "passed": found.passes()})
+        for name, check in FAULTS.items():
+            found = check.run(workers, options.seed)
+            faults.append({"name": name, "check": check.name, **_numbers(found), "caught": not found.passes()})
+    good = all(row["passed"] for row in checks) and all(row["caught"] for row in faults)
+    report = {"tolerance": TOLERANCE, "floor": FLOOR, "checks": checks, "faults": faults, "passed": good}
+    print(json.dumps(report, indent=2) if options.json else _as_text(checks, faults))
+    return 0 if good else 1
 
 
-def _as_json(checks: dict[str, Comparison], faults: dict[str, Comparison]) -> dict[str, Any]:
-    # JSON has no infinity: an error of null means that nothing could be compared, and `worst` says why.
-    def numbers(comparison: Comparison) -> dict[str, Any]:
-        error = comparison.error if math.isfinite(comparison.error) else None
-        return {"error": error, "entries": comparison.entries, "total": comparison.total, "worst": comparison.worst}
-
-    kinds = {check.name: check.kind for check in CHECKS}
-    sources = {fault.name: fault.check.name for fault in FAULTS}
-    passed = [{"name": n, "kind": kinds[n], **numbers(c), "passed": c.passes()} for n, c in checks.items()]
-    caught = [{"name": n, "check": sources[n], **numbers(c), "caught": not c.passes()} for n, c in faults.items()]
-    good = all(row["passed"] for row in passed) and all(row["caught"] for row in caught)
-    return {"tolerance": TOLERANCE, "floor": FLOOR, "checks": passed, "faults": caught, "passed": good}
+def _numbers(found: Comparison) -> dict[str, Any]:
+    # JSON has no infinity: null means that nothing could be compared, for the reason in `worst`.
+    return {**vars(found), "error": found.error if math.isfinite(found.error) else None}
 
 
-def _as_text(checks: dict[str, Comparison], faults: dict[str, Comparison], failed: list[str], missed: list[str]) -> str:
-    check_rows = [
-        [
-            check.name,
-            check.kind,
-            f"{comparison.entries:,}" + ("" if comparison.entries == comparison.total else f" of {comparison.total:,}"),
-            f"{comparison.error:.1e}",
-            "FAILED" if check.name in failed else "ok",
-        ]
-        for check, comparison in zip(CHECKS, checks.values(), strict=True)
+def _as_text(checks: list[dict[str, Any]], faults: list[dict[str, Any]]) -> str:
+    def cells(row: dict[str, Any]) -> list[str]:
+        entries = f"{row['entries']:,}" + ("" if row["entries"] == row["total"] else f" of {row['total']:,}")
+        return [entries, "inf" if row["error"] is None else f"{row['error']:.1e}"]
+
+    check_rows = [[c["name"], c["kind"], *cells(c), "ok" if c["passed"] else "FAILED"] for c in checks]
+    fault_rows = [[f["name"], f["check"], *cells(f)[1:], "caught" if f["caught"] else "MISSED"] for f in faults]
+    failed = [f"FAILED {row['name']}: {row['worst']}" for row in checks if not row["passed"]]
+    missed = [f"MISSED {row['name']}" for row in faults if not row["caught"]]
+    passed = f"{len(checks) - len(failed)} of {len(checks)} checks pass"
+    caught = f"{len(faults) - len(missed)} of {len(faults)} planted faults are caught"
+    parts = [
+        f"hand-written gradients against central differences, float64, tolerance {TOLERANCE:g}",
+        table(["check", "kind", "entries", "error", ""], check_rows),
+        "planted faults: the same checks with an error in them, which must fail",
+        table(["fault", "in", "error", ""], fault_rows),
+        "\n".join([*failed, *missed, f"{passed}, {caught}"]),
     ]
-    fault_rows = [
-        [fault.name, fault.check.name, f"{comparison.error:.1e}", "MISSED" if fault.name in missed else "caught"]
-        for fault, comparison in zip(FAULTS, faults.values(), strict=True)
-    ]
-    details = [f"FAILED {name}: {checks[name].worst}" for name in failed] + [f"MISSED {name}" for name in missed]
-    passed, caught = len(checks) - len(failed), len(faults) - len(missed)
-    summary = f"{passed} of {len(checks)} checks pass, {caught} of {len(faults)} planted faults are caught"
-    return "\n\n".join(
-        [
-            f"hand-written gradients against central differences, float64, tolerance {TOLERANCE:g}",
-            table(["check", "kind", "entries", "error", ""], check_rows),
-            "planted faults, which the same checker must catch",
-            table(["fault", "in", "error", ""], fault_rows),
-            "\n".join([*details, summary]),
-        ]
-    )
+    return "\n\n".join(parts)

@@ -1,88 +1,81 @@
-"""The registry of checks. To add one: a function from a `Draw` to a problem, and one entry here."""
+"""The list of checks.
+
+A new layer needs an entry in `LAYERS`; anything else, a function from a `Draw` to a problem and an entry in `CHECKS`.
+The operations of a layer are checked through it, all others directly.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 from npl0.gradcheck import model_problems as model
 from npl0.gradcheck import op_problems as op
-from npl0.gradcheck.problem import Check, Problem
+from npl0.gradcheck.problem import Check
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
+from npl0.nn.models import build_model
 from npl0.nn.norm import BatchNorm
+from npl0.ops.hard_concrete import TEST_GATES
 from npl0.ops.winograd3x3 import BLOCK_COLUMNS
 from npl0.pruning.base import Pruner
-from npl0.pruning.l0 import GATE_SHAPES, L0
+from npl0.pruning.l0 import L0
 from npl0.pruning.magnitude import Magnitude
 
+IM2COL = partial(Conv2d, 2, 3, algorithm="im2col")
+WINOGRAD = partial(Conv2d, 2, 3, algorithm="winograd")
+# Kernel size, stride and padding.
+CONVOLUTIONS = [(1, 1, 0), (3, 1, 0), (3, 1, 1), (2, 2, 0), (3, 2, 1), (2, 3, 0), (5, 1, 2)]
 
-def _check(name: str, kind: str, build: Callable[..., Problem], *case) -> Check:
+# Size and stride of the pooling windows: side by side, overlapping, and with gaps.
+POOLS = [(2, 2), (3, 2), (2, 3)]
+
+# How to make a layer, the shape of one example and, for one, the number of examples. Every check makes its own layer.
+LAYERS = {
+    # The weight is square, so that its transpose fits too.
+    "Linear": (partial(Linear, 5, 5), (5,)),
+    "Linear without bias": (partial(Linear, 5, 4, bias=False), (5,)),
+    # Some windows do not reach the last row or column of 7 x 6 pixels.
+    **{f"Conv2d {k}x{k} stride {s} padding {p}": (partial(IM2COL, k, s, p), (2, 7, 6)) for k, s, p in CONVOLUTIONS},
+    "Conv2d 3x3 without bias": (partial(IM2COL, 3, 2, 1, bias=False), (2, 6, 5)),
+    # Two tiles by one.
+    "Conv2d F(4,5) padding 0": (partial(WINOGRAD, 5), (2, 12, 8)),
+    "Conv2d F(4,3) padding 0": (partial(WINOGRAD, 3), (2, 10, 6)),
+    "Conv2d F(4,3) padding 1": (partial(WINOGRAD, 3, padding=1), (2, 8, 4)),
+    "Conv2d F(2,3) padding 1": (partial(WINOGRAD, 3, padding=1), (2, 4, 2)),
+    "Conv2d F(2,3) without bias": (partial(WINOGRAD, 3, padding=1, bias=False), (2, 4, 6)),
+    # Three rows of one tile, of which half a block holds all examples: the blocks have two rows and one.
+    "Conv2d F(4,3) in blocks": (partial(WINOGRAD, 3, padding=1), (2, 12, 4), BLOCK_COLUMNS // 2),
+    "ReLU": (ReLU, (4, 3)),
+    "Dropout": (partial(Dropout, 0.4), (5, 2, 2)),
+    "Flatten": (Flatten, (2, 3, 2)),
+    **{f"MaxPool2d {k}x{k} stride {s}": (partial(MaxPool2d, k, s), (2, 7, 6)) for k, s in POOLS},
+    **{f"AvgPool2d {k}x{k} stride {s}": (partial(AvgPool2d, k, s), (2, 7, 6)) for k, s in POOLS},
+    "BatchNorm 1-d": (partial(BatchNorm, 4), (4,)),
+    "BatchNorm 2-d": (partial(BatchNorm, 2), (2, 3, 2)),
+    "Standardise": (partial(Standardise, (0.4, 0.5), (0.2, 0.3)), (2, 3, 2)),
+}
+
+# What shares a gate, in the weight of a linear layer and of a convolution.
+GATE_SHAPES = ("weight", "filter", "input")
+GATES = [(shape, kind) for shape in ((4, 5), (3, 2, 2, 2)) for kind in GATE_SHAPES]
+
+FULL_SIZE = partial(build_model, dtype=float, shard_size=3)
+
+
+def _check(name: str, kind: str, build: Callable, *case) -> Check:
     return Check(name, kind, lambda draw: build(draw, *case))
 
 
-# Kernel size, stride and padding of the convolutions by im2col; m, r and padding of those by Winograd.
-CONVOLUTIONS = [(1, 1, 0), (3, 1, 0), (3, 1, 1), (2, 2, 0), (3, 2, 1), (2, 3, 0), (5, 1, 2)]
-WINOGRAD = [(4, 5, 0), (4, 3, 0), (4, 3, 1), (2, 3, 1)]
-# Three rows of one tile: of examples enough to fill half a block with a tile, they are cut into two rows and one.
-IN_BLOCKS = (3, 1)
-
-# Size and stride of the pooling windows: side by side, overlapping, and with gaps between them.
-POOLS = [(2, 2), (3, 2), (2, 3)]
-
-# Shape of the weight and of its gates: one gate a weight, a filter, an input, a channel.
-GATES = [
-    ((4, 5), (4, 5)),
-    ((3, 2, 2, 2), (3, 2, 2, 2)),
-    ((4, 5), (4, 1)),
-    ((4, 5), (1, 5)),
-    ((3, 2, 2, 2), (3, 1, 1, 1)),
-    ((3, 2, 2, 2), (1, 2, 1, 1)),
-]
-
-# Every layer is made anew for each run, for a check must not depend on those before it.
-LAYERS = {
-    "Linear": (lambda: Linear(5, 4), (5,)),
-    "Linear without bias": (lambda: Linear(5, 4, bias=False), (5,)),
-    "Conv2d im2col": (lambda: Conv2d(2, 3, 3, stride=2, padding=1), (2, 6, 5)),
-    "Conv2d winograd": (lambda: Conv2d(2, 3, 3, padding=1, algorithm="winograd"), (2, 4, 6)),
-    "Conv2d im2col without bias": (lambda: Conv2d(2, 3, 3, stride=2, padding=1, bias=False), (2, 6, 5)),
-    "Conv2d winograd without bias": (lambda: Conv2d(2, 3, 3, 1, 1, "winograd", bias=False), (2, 4, 6)),
-    "ReLU": (ReLU, (4, 3)),
-    "Dropout": (lambda: Dropout(0.4), (5, 2, 2)),
-    "Flatten": (Flatten, (2, 3, 2)),
-    "MaxPool2d": (lambda: MaxPool2d(3, 2), (2, 7, 6)),
-    "AvgPool2d": (lambda: AvgPool2d(2), (2, 5, 6)),
-    "BatchNorm 1-d": (lambda: BatchNorm(4), (4,)),
-    "BatchNorm 2-d": (lambda: BatchNorm(2), (2, 3, 2)),
-    "Standardise": (lambda: Standardise((0.4, 0.5), (0.2, 0.3)), (2, 3, 2)),
-}
-
-
-def _layer(draw, name: str) -> Problem:
-    make, shape = LAYERS[name]
-    return model.layer_problem(draw, make(), *shape)
-
-
 CHECKS: list[Check] = [
-    _check("linear", "op", op.linear_problem),
-    *(_check(f"conv2d {k}x{k} stride {s} pad {p}", "op", op.conv_problem, k, s, p) for k, s, p in CONVOLUTIONS),
-    *(_check(f"winograd F({m},{r}) pad {p}", "op", op.winograd_problem, m, r, p) for m, r, p in WINOGRAD),
-    _check("winograd F(4,3) in blocks", "op", op.winograd_problem, 4, 3, 1, IN_BLOCKS, BLOCK_COLUMNS // 2),
-    *(_check(f"maxpool {k}x{k} stride {s}", "op", op.maxpool_problem, k, s) for k, s in POOLS),
-    *(_check(f"avgpool {k}x{k} stride {s}", "op", op.avgpool_problem, k, s) for k, s in POOLS),
-    _check("relu", "op", op.relu_problem),
-    _check("dropout", "op", op.dropout_problem),
-    _check("batchnorm 1-d", "op", op.batchnorm_problem, 4, 7),
-    _check("batchnorm 2-d", "op", op.batchnorm_problem, 3, 2, 3, 4),
+    *(_check(name, "layer", model.layer_problem, *layer) for name, layer in LAYERS.items()),
     _check("softmax cross-entropy", "op", op.loss_problem),
     _check("hard-concrete sample", "op", op.sample_problem),
-    _check("hard-concrete test gate, paper", "op", op.deterministic_problem, "paper"),
-    _check("hard-concrete test gate, median", "op", op.deterministic_problem, "median"),
+    *(_check(f"hard-concrete test gate, {rule}", "op", op.deterministic_problem, rule) for rule in TEST_GATES),
     _check("hard-concrete P(z > 0)", "op", op.open_problem),
-    *(_check(f"gated weight {w}, gates {g}", "op", op.gated_weight_problem, w, g) for w, g in GATES),
-    *(_check(name, "layer", _layer, name) for name in LAYERS),
-    _check("small network", "network", lambda draw: model.network_problem(draw, model.small_network(), 4)),
-    _check("small vgg", "network", lambda draw: model.network_problem(draw, model.small_vgg(), 4)),
-    _check("lenet300", "network", model.model_problem, "lenet300", 30),
-    _check("lenet5", "network", model.model_problem, "lenet5", 12),
+    *(_check(f"gated weight {w}, one gate per {g}", "op", op.gated_weight_problem, w, g) for w, g in GATES),
+    _check("small network", "network", model.network_problem, model.small_network),
+    _check("small vgg", "network", model.network_problem, model.small_vgg),
+    _check("lenet300", "network", model.network_problem, partial(FULL_SIZE, "lenet300"), 30),
+    _check("lenet5", "network", model.network_problem, partial(FULL_SIZE, "lenet5"), 12),
     _check("dense", "pruner", model.pruner_problem, lambda network, _: Pruner(network)),
     _check("magnitude", "pruner", model.pruner_problem, lambda network, _: Magnitude(network)),
     _check("fixed mask", "pruner", model.pruner_problem, model.fixed_mask),

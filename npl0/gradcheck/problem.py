@@ -1,4 +1,4 @@
-"""What is checked: a function at some arrays, and the code under test; and how a check or a planted fault is run."""
+"""A problem is code under test with random inputs; a check is a named problem."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from npl0.runtime.threads import Workers
 
 @dataclass
 class Draw:
-    """The source of a check's inputs: float64, repeatable, and away from kinks."""
+    """A source of random inputs: float64, repeatable, and away from kinks."""
 
     generator: np.random.Generator
     workers: Workers
@@ -22,80 +22,65 @@ class Draw:
         """Draw standard normal numbers."""
         return self.generator.standard_normal(shape)
 
-    def uniform(self, *shape: int) -> np.ndarray:
-        """Draw gate noise, away from 0 and 1."""
-        return self.generator.uniform(0.05, 0.95, shape)
-
     def off_zero(self, *shape: int) -> np.ndarray:
-        """Draw numbers of both signs that stay 0.1 away from 0, where ReLU has its kink."""
+        """Draw numbers of both signs with |x| > 0.1, away from the kink of ReLU."""
         x = self.normal(*shape)
         return x + np.copysign(0.1, x)
 
     def distinct(self, *shape: int) -> np.ndarray:
-        """Draw numbers of both signs that differ by 0.05 at least, also from 0, so that no maximum is a tie."""
+        """Draw numbers of both signs at least 0.05 apart, so that no maximum is a tie, and at least 0.025 from 0."""
         size = int(np.prod(shape))
         return (self.generator.permutation(size).reshape(shape) - size // 2 + 0.5) * 0.05
 
 
 @dataclass(frozen=True)
 class GradientProblem:
-    """A function and its gradients; `tested(grad_y, *arrays)` is the code under test.
+    """A function and its hand-written gradient at given arrays.
 
-    `step` and `entries` are those of `check_gradient`.
+    Attributes
+    ----------
+    forward : arrays -> (y, cache).
+    backward : (grad_y, cache, *arrays) -> one gradient per array: the code under test. It runs right after `forward`.
+    arrays : the inputs and parameters, float64.
+    entries, step : see `check_gradient`.
     """
 
-    function: Callable[..., Any]
-    tested: Callable[..., Sequence[np.ndarray]]
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Sequence[np.ndarray]]
     arrays: Sequence[np.ndarray]
     entries: int = 400
     step: float = 1e-5
 
+    def gradients(self, grad_y: Any, *arrays: np.ndarray) -> Sequence[np.ndarray]:
+        """Run forward and backward."""
+        return self.backward(grad_y, self.forward(*arrays)[1], *arrays)
+
     def compare(self) -> Comparison:
-        """Compare the gradients under test with central differences."""
-        return check_gradient(self.function, self.tested, self.arrays, entries=self.entries, step=self.step)
+        """Compare the hand-written gradients with central differences."""
+        settings = {"entries": self.entries, "step": self.step}
+        return check_gradient(lambda *arrays: self.forward(*arrays)[0], self.gradients, self.arrays, **settings)
 
 
 @dataclass(frozen=True)
 class UpdateProblem:
-    """What some steps of an optimiser make of an array: `tested()` is the code under test, `reference()` the oracle."""
+    """An array after some optimiser steps: `tested()` is the code under test, `reference()` its oracle."""
 
     reference: Callable[[], np.ndarray]
     tested: Callable[[], np.ndarray]
 
     def compare(self) -> Comparison:
-        """Compare the values after the steps."""
+        """Compare the two arrays."""
         return compare(self.reference(), self.tested(), "value")
-
-
-Problem = GradientProblem | UpdateProblem
 
 
 @dataclass(frozen=True)
 class Check:
-    """One entry of the registry.
-
-    Attributes
-    ----------
-    name : unique; kind : `op`, `layer`, `pruner`, `network` or `optimiser`.
-    build : makes the problem from a source of inputs.
-    """
+    """A named problem; `kind` is `op`, `layer`, `network`, `pruner` or `optimiser`."""
 
     name: str
     kind: str
-    build: Callable[[Draw], Problem]
+    build: Callable[[Draw], GradientProblem | UpdateProblem]
 
     def run(self, workers: Workers, seed: int = 0) -> Comparison:
-        """Build the problem and compare; the same inputs for the same seed and name."""
+        """Build the problem and compare; the same seed and name give the same inputs."""
         return self.build(Draw(rng.generator(seed, "gradcheck", *self.name.encode()), workers)).compare()
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A planted fault: the check of that name with something wrong in it, to see that the checker catches it."""
-
-    name: str
-    check: Check
-
-    def run(self, workers: Workers, seed: int = 0) -> Comparison:
-        """Compare the wrong backward as if it were the code under test."""
-        return self.check.run(workers, seed)

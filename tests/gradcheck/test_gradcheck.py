@@ -1,14 +1,13 @@
-"""Every hand-written backward against differences, every planted fault against the checker, and the checker itself."""
+"""Every hand-written backward pass against differences, the checker itself, and the command."""
 
 import json
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from npl0 import gradcheck
 from npl0.__main__ import main
-from npl0.gradcheck.faults import batchnorm_lacking
 
 
 @pytest.mark.parametrize("check", gradcheck.CHECKS, ids=lambda check: check.name)
@@ -18,17 +17,9 @@ def test_backward_agrees_with_differences(check, workers):
     assert comparison.entries > 0
 
 
-@pytest.mark.parametrize("fault", gradcheck.FAULTS, ids=lambda fault: f"{fault.name} in {fault.check.name}")
-def test_planted_fault_is_caught(fault, workers):
-    comparison = fault.run(workers)
-    # By a wide margin: no fault of a formula is near the tolerance.
-    assert comparison.error > 1e-2 or math.isinf(comparison.error)
-
-
 def test_names_are_unique():
-    for registry in (gradcheck.CHECKS, gradcheck.FAULTS):
-        names = [entry.name for entry in registry]
-        assert len(set(names)) == len(names)
+    names = [check.name for check in gradcheck.CHECKS]
+    assert len(set(names)) == len(names)
 
 
 def square(x):
@@ -85,7 +76,7 @@ def test_a_gradient_of_another_shape_fails_although_it_would_broadcast():
     assert "has shape (3, 1), not (3,)" in comparison.worst
 
 
-def test_the_place_of_an_error_is_named():
+def test_the_place_of_an_error_is_reported():
     def wrong(g, x):
         gradient = 2 * x * g
         gradient[1, 2] *= 2
@@ -94,7 +85,7 @@ def test_the_place_of_an_error_is_named():
     assert "gradient 0 (1, 2): " in check_square(wrong, np.arange(1.0, 7.0).reshape(2, 3)).worst
 
 
-def test_of_a_long_array_so_many_entries_are_compared():
+def test_a_sample_of_a_large_array_is_compared():
     x = np.linspace(1, 2, 1000)
     comparison = check_square(lambda g, x: 2 * x * g, x, entries=25)
     assert (comparison.entries, comparison.total) == (25, 1000)
@@ -103,7 +94,7 @@ def test_of_a_long_array_so_many_entries_are_compared():
 
 
 @pytest.mark.parametrize("x", [np.ones(3, np.float32), np.ones((3, 4))[:, ::2]])
-def test_other_arrays_than_contiguous_float64_are_refused(x):
+def test_arrays_that_are_not_contiguous_float64_are_refused(x):
     with pytest.raises(ValueError, match="C-contiguous float64 arrays only"):
         check_square(lambda g, x: 2 * x * g, x)
 
@@ -111,16 +102,6 @@ def test_other_arrays_than_contiguous_float64_are_refused(x):
 def test_a_missing_gradient_is_refused():
     with pytest.raises(ValueError, match="0 gradients were returned for 1 arrays"):
         gradcheck.check_gradient(square, lambda g, x: [], [np.ones(3)])
-
-
-def test_an_upstream_gradient_of_ones_would_let_a_batch_norm_pass_that_is_wrong(workers):
-    # This is why the upstream gradient is random: with ones, right and wrong both give a gradient of 0.
-    check = next(check for check in gradcheck.CHECKS if check.name == "batchnorm 1-d")
-    problem = check.build(gradcheck.Draw(np.random.default_rng(0), workers))
-    right = problem.tested(np.ones((4, 7)), *problem.arrays)[0]
-    wrong = batchnorm_lacking("x_hat")(problem.tested, np.ones((4, 7)), *problem.arrays)[0]
-    assert np.abs(right).max() < 1e-12
-    assert np.abs(wrong).max() < 1e-12
 
 
 def test_command_prints_tables_and_succeeds(capsys):
@@ -134,35 +115,35 @@ def test_command_prints_tables_and_succeeds(capsys):
 
 @pytest.fixture
 def only(monkeypatch):
-    """Leave one check and one fault in the registries of the command."""
+    """Leave one check and one fault to the command."""
 
     def leave(check, fault):
         monkeypatch.setattr("npl0.cli.gradcheck.CHECKS", [check])
-        monkeypatch.setattr("npl0.cli.gradcheck.FAULTS", [fault])
+        monkeypatch.setattr("npl0.cli.gradcheck.FAULTS", {"planted": fault})
 
     return leave
 
 
 def test_command_prints_one_json_object(capsys, only):
-    only(gradcheck.CHECKS[0], next(fault for fault in gradcheck.FAULTS if "not summed" in fault.name))
+    only(gradcheck.CHECKS[0], gradcheck.FAULTS["not a number"])
     assert main(["gradcheck", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["passed"] is True
     assert result["checks"][0]["error"] < result["tolerance"] == 1e-6
-    assert result["checks"][0]["name"] == "linear"
-    # An infinite error is null, for JSON has no infinity.
+    assert result["checks"][0]["name"] == "Linear"
+    # JSON has no infinity, so an infinite error is null.
     assert (result["faults"][0]["error"], result["faults"][0]["caught"]) == (None, True)
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_command_fails_where_a_check_fails_or_a_fault_is_missed(capsys, only, form):
-    right, fault = gradcheck.CHECKS[0], gradcheck.FAULTS[1]
-    only(fault.check, fault)
+    right, wrong = gradcheck.CHECKS[0], gradcheck.FAULTS["sign of grad_w flipped"]
+    only(wrong, wrong)
     assert main(["gradcheck", *form]) == 1
-    assert ("FAILED linear: gradient 1" in capsys.readouterr().out) or form
-    only(right, gradcheck.Fault("none at all", right))
+    assert ("FAILED Linear: gradient 1" in capsys.readouterr().out) or form
+    only(right, replace(right, name="nothing wrong"))
     assert main(["gradcheck", *form]) == 1
-    assert ("MISSED none at all" in capsys.readouterr().out) or form
+    assert ("MISSED planted" in capsys.readouterr().out) or form
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """`python -m npl0 COMMAND`."""
 
+import importlib
 import sys
 
+from npl0 import __version__
 from npl0.cli.guard import exit_with
+from npl0.runtime.settings import suggest
 
+# Each command is the `main` of the file of its name in `npl0.cli`.
 COMMANDS = {
     "run": "train, prune, retrain, measure and record (the same as python -m npl0.run)",
     "eval": "measure the accuracy of a run's pruned network",
@@ -20,35 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m npl0 COMMAND [-h] ...\n\ncommands:")
         print("\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
-        print("\npython -m npl0 COMMAND --help tells about one of them.")
+        print("\npython -m npl0 COMMAND --help describes a command.")
         return 0
     name, *rest = arguments
     if name == "--version":
-        from npl0 import __version__
-
         print(f"npl0 {__version__}")
         return 0
     if name not in COMMANDS:
-        from npl0.settings.sections import suggest
-
         print(f"python -m npl0: {name!r} is no command: {suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    prog = f"python -m npl0 {name}"
-    if name == "run":
-        from npl0.cli.run import main as run
-
-        return run(rest, prog)
-    if name == "gradcheck":
-        from npl0.cli.gradcheck import main as gradcheck
-
-        return gradcheck(rest, prog)
-    if name == "data":
-        from npl0.cli.data import main as data
-
-        return data(rest, prog)
-    from npl0.cli import inspect_model
-
-    return getattr(inspect_model, f"{name}_command")(rest, prog)
+    return importlib.import_module(f"npl0.cli.{name}").main(rest, f"python -m npl0 {name}")
 
 
 if __name__ == "__main__":

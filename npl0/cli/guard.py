@@ -1,56 +1,55 @@
-"""What every command has around its work."""
+"""What every command has around its work: errors become one line and an exit code."""
 
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from npl0.runtime.settings import Npl0Error
 
-def guarded(
-    work: Callable[[], int | None], prog: str, *expected: type[Exception], interrupted: str = "interrupted"
-) -> int:
-    """Do the work and return its exit code, 0 if it has none; turn an expected failure into a message and exit code 1.
+
+def guard(work: Callable[[], int | None], prog: str, interrupted: str = "interrupted") -> int:
+    """Do the work and return its exit code, 0 if it returns None; turn an expected error into a message and a code.
 
     Parameters
     ----------
-    work : what is to be done.
-    prog : the command, for messages.
-    expected : failures that their message explains, beside those of the system: OSError and MemoryError.
-    interrupted : what to say, with exit code 130, of an interrupt.
+    work : the work of the command.
+    prog : the name of the command in messages.
+    interrupted : the message after Ctrl-C, whose exit code is 130.
 
     Raises
     ------
     BrokenPipeError
-        If nobody reads the output any more, which is for `exit_with`.
+        If nobody reads the output any more; `exit_with` handles it.
     """
     try:
         return work() or 0
     except BrokenPipeError:
         raise
-    except (*expected, OSError, MemoryError) as error:
+    except (Npl0Error, OSError, MemoryError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         print(f"{prog}: {interrupted}", file=sys.stderr)
         return 130
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and leave with its exit code; with 1 if stdout does not take what it prints.
+    """Run a command and exit with its code, or with 1 if its output cannot be written.
 
-    Whoever reads the output may want no more of it (`| head`), which is not worth a word; a full disk is told.
+    A closed pipe (`| head`) needs no message; a full disk does.
     """
     try:
         try:
             code = main()
         except SystemExit as leaving:
             code = leaving.code
-        # Now, since at the interpreter's own end nobody can answer for it.
+        # Flushed here, because an error in the interpreter's own flush at exit cannot be handled.
         sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             print(f"npl0: {error}", file=sys.stderr)
         code = 1
-        # What is left to be written would fail once more.
+        # The interpreter's flush of what is left would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -3,70 +3,48 @@
 from collections.abc import Sequence
 from typing import Any
 
+from npl0.training.metrics import WeightCount
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out text in columns: the first flush left, the others flush right."""
-    lines = [list(header), *(list(row) for row in rows)]
+    """Lay out text in columns, the first aligned left and the others right."""
+    lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
 
-    def lay(line: Sequence[str]) -> str:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        return "  ".join(cells).rstrip()
+    def lay_out(line: Sequence[str]) -> str:
+        others = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        return "  ".join([line[0].ljust(widths[0]), *others]).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([lay(lines[0]), rule, *(lay(line) for line in lines[1:])])
-
-
-def ratio(size: int, kept: int) -> str:
-    """Format a compression ratio."""
-    return f"{size / kept:.1f}x" if kept else "all pruned"
+    return "\n".join([lay_out(lines[0]), rule, *(lay_out(line) for line in lines[1:])])
 
 
 def result_tables(result: dict[str, Any]) -> str:
     """Return the table of stages and the table of layers of a result."""
     size = result["size"]["weights"]
     stages = []
-    names = {"initial": "start", "trained": "train", "pruned": "prune", "retrained": "retrain"}
-    shown = ["initial"] if "initial" in result["accuracy"] else []
-    shown += ["trained"] if result["method"] == "dense" else ["trained", "pruned", "retrained"]
-    for point in shown:
-        stage, kept = names[point], result["weights_kept"][point]
-        epochs = result["epochs"].get(stage)
+    for point, stage in (("initial", "start"), ("trained", "train"), ("pruned", "prune"), ("retrained", "retrain")):
+        # A method that does not prune has neither of the last two; the seconds of a stage say that it ran.
+        if point not in result["accuracy"] or (stage in ("prune", "retrain") and "retrain" not in result["config"]):
+            continue
+        weights, epochs = WeightCount(size, result["weights_kept"][point]), result["epochs"].get(stage)
         stages.append(
             [
                 point,
                 f"{100 * result['accuracy'][point]:.2f} %",
-                f"{kept:,}",
-                ratio(size, kept),
+                f"{weights.kept:,}",
+                weights.ratio_text,
                 "" if epochs is None else str(epochs),
                 f"{result['seconds'][stage]:.1f}" if stage in result["seconds"] else "",
             ]
         )
+    keys = ("size", "nnz", "macs", "macs_nnz")
+    rows = [(row["name"], *(row[key] for key in keys)) for row in result["layers"]]
+    rows.append(("all", *(sum(row[key] for row in result["layers"]) for key in keys)))
     layers = [
-        [
-            row["name"],
-            f"{row['size']:,}",
-            f"{row['nnz']:,}",
-            f"{100 * row['density']:.2f} %",
-            f"{row['macs']:,}",
-            f"{row['macs_nnz']:,}",
-        ]
-        for row in result["layers"]
+        [name, f"{size:,}", f"{nnz:,}", f"{100 * nnz / size:.2f} %", f"{macs:,}", f"{macs_nnz:,}"]
+        for name, size, nnz, macs, macs_nnz in rows
     ]
-    sums = {key: sum(row[key] for row in result["layers"]) for key in ("size", "nnz", "macs", "macs_nnz")}
-    layers.append(
-        [
-            "all",
-            f"{sums['size']:,}",
-            f"{sums['nnz']:,}",
-            f"{100 * sums['nnz'] / sums['size']:.2f} %",
-            f"{sums['macs']:,}",
-            f"{sums['macs_nnz']:,}",
-        ]
-    )
     data = result["data"]
     title = (
         f"{result['model']} on {data['name']}{'' if data['canonical'] else ' (not the canonical set)'}, method "

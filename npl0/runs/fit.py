@@ -1,107 +1,24 @@
-"""The public interface: what `npl0.NAME` stands for, and `fit`, which trains, prunes and retrains any network.
+"""`fit`: train, prune or retrain a network from Python."""
 
-A network of one's own, trained under L0 gates, pruned and retrained (a test runs this very text):
-
-```python
-import npl0
-
-data = npl0.load_dataset("synthetic")
-images, labels = data.train_images, data.train_labels
-layers = [npl0.Standardise(data.mean, data.std), npl0.Conv2d(1, 8, 5), npl0.MaxPool2d(2), npl0.ReLU(), npl0.Flatten()]
-network = npl0.Network([*layers, npl0.Linear(8 * 12 * 12, 10)], input_shape=(1, 28, 28))
-
-pruner = npl0.L0(network, n_train=len(images), l0_lambda=10, gate_learning_rate=0.2)
-npl0.fit(network, images, labels, pruner, epochs=15)
-masks = pruner.finalise()
-npl0.fit(network, images, labels, npl0.FixedMask(network, masks), epochs=2)
-
-accuracy = (network.predict(data.test_images).argmax(axis=1) == data.test_labels).mean()
-print(f"{accuracy:.1%} of the test images are right with {npl0.density(masks):.1%} of the weights")
-npl0.save_model("pruned.npz", network)
-```
-"""
-
+import hashlib
 import math
 import sys
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from npl0.storage.archive import CheckpointError
-from npl0.settings.sections import ConfigError, RunConfig, TrainConfig
-from npl0.data import DataError, Dataset, load_dataset
-from npl0.training.metrics import count_correct, measure_layers
-from npl0.storage.model_file import load_model, save_model
-from npl0.nn import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    MaxPool2d,
-    Network,
-    ReLU,
-    Standardise,
-    build_lenet5,
-    build_lenet300,
-    build_model,
-    build_vgg16,
-    fold_batchnorm,
-)
-from npl0.training.optimizers import SGD, Adam, ParameterGroup, build_optimizer
+from npl0.nn.network import Network
+from npl0.pruning.base import Pruner
+from npl0.runs.checkpoint import read_checkpoint, save_checkpoint
+from npl0.runs.interrupt import interruptible
 from npl0.runtime.threads import Workers, available_threads
-from npl0.nn.parameter import Parameter
-from npl0.pruning import L0, FixedMask, Magnitude, Masks, Pruner, apply_masks, density
-from npl0.training.loop import DivergedError, EpochRow, Observer, Progress, Stage, check_batches, train_stage
-
-__all__ = [
-    "L0",
-    "SGD",
-    "Adam",
-    "AvgPool2d",
-    "BatchNorm",
-    "CheckpointError",
-    "ConfigError",
-    "Conv2d",
-    "DataError",
-    "Dataset",
-    "DivergedError",
-    "Dropout",
-    "EpochRow",
-    "FixedMask",
-    "Flatten",
-    "Layer",
-    "Linear",
-    "Magnitude",
-    "Masks",
-    "MaxPool2d",
-    "Network",
-    "Observer",
-    "Parameter",
-    "ParameterGroup",
-    "Progress",
-    "Pruner",
-    "ReLU",
-    "Stage",
-    "Standardise",
-    "Workers",
-    "apply_masks",
-    "build_lenet5",
-    "build_lenet300",
-    "build_model",
-    "build_vgg16",
-    "count_correct",
-    "density",
-    "fit",
-    "fold_batchnorm",
-    "load_dataset",
-    "load_model",
-    "measure_layers",
-    "save_model",
-    "train_stage",
-]
+from npl0.storage.archive import CheckpointError
+from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
+from npl0.training.recipe import Recipe
 
 
 def fit(
@@ -110,135 +27,146 @@ def fit(
     labels: np.ndarray,
     pruner: Pruner | None = None,
     *,
-    epochs: int = 10,
-    batch_size: int = 128,
-    optimizer: str = "adam",
-    learning_rate: float = 1e-3,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    schedule: str = "cosine",
-    warmup_epochs: float = 0.0,
-    shift: int = 0,
-    flip: float = 0.0,
     seed: int = 0,
     threads: int | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
+    checkpoint: str | Path | None = None,
     quiet: bool = False,
+    **recipe: Any,
 ) -> list[EpochRow]:
-    """Train a network in place, under a pruner or without one.
+    """Train a network in place, with or without a pruner.
 
-    One call is one whole stage: the optimiser and the ramp of lambda begin anew, and the draws are keyed by the seed,
-    so that a second call with the same seed sees the images in the same order. With the same settings and seed it gives
-    the same bits as the stages of `python -m npl0.run`, on any number of threads. Afterwards, or after an interrupt,
-    the network holds the weights it is to be tested with.
+    One call is one stage: the optimiser and the ramp of lambda begin anew. With the same settings and seed, it gives
+    the same bits as the stages of `python -m npl0.run`, on any number of threads. Afterwards, and after an error, the
+    network holds the weights it is to be tested with.
 
     Parameters
     ----------
-    network : what to train.
-    images : (N, *network.input_shape), integers or floats. Before a `Standardise` layer, pixel values in 0..255.
+    network : the network to train.
+    images : (N, *network.input_shape), integers or floats; pixel values in 0..255 before a `Standardise` layer.
     labels : (N,) integers in [0, classes).
-    pruner : `L0`, `Magnitude`, `FixedMask` or one of your own, made for this network; None trains every weight.
-    epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, warmup_epochs, shift, flip : as
-        `python -m npl0.run --help` tells; the pruner brings settings of its own, such as the gates' learning rate.
-    seed : keys the order of the images, their shifts and mirroring, and what dropout draws.
-    threads : default: the cores; the result does not depend on it.
-    validation : images and labels on which every epoch is evaluated.
+    pruner : `L0`, `Magnitude`, `FixedMask` or a subclass of `Pruner`, made for this network; None trains all weights.
+    seed : keys the order of the images, their augmentation, the noise of gates and of dropout. Two calls with the same
+        seed see the images in the same order.
+    threads : number of threads, by default one per core; the result does not depend on it.
+    validation : images and labels on which the network is evaluated after every epoch.
+    checkpoint : a file, written after every epoch and on Ctrl-C. If it exists, the same call resumes from it.
     quiet : whether to leave out the progress bar on stderr.
+    **recipe : the fields of `npl0.Recipe`: epochs, batch_size, optimizer, learning_rate, momentum, weight_decay,
+        schedule, warmup_epochs, shift, flip.
 
     Returns
     -------
-    One row an epoch: loss, accuracies, weights kept.
+    rows : one row per epoch, with loss, accuracies and the number of kept weights.
 
     Raises
     ------
     ValueError
-        If an argument is not sound; nothing was trained then, and the message names what is expected.
+        If an argument is not valid; nothing was trained then.
+    CheckpointError
+        If the checkpoint is damaged or belongs to another call.
     DivergedError
-        If the loss or a weight is no longer a number.
+        If the loss or a weight is not a number any more.
+    SystemExit
+        With code 130 after Ctrl-C: the program ends without a traceback, and the checkpoint, if any, is written.
     """
-    settings = TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        warmup_epochs=warmup_epochs,
-        shift=shift,
-        flip=flip,
-    )
-    seed = RunConfig(seed=seed).seed
+    stage = Stage("train" if pruner is None else pruner.stage, Recipe(**recipe), seed)
     images, labels = _checked(network, images, labels, "images", "labels")
     if validation is not None:
         validation = _checked(network, *validation, "validation images", "validation labels")
     for change in ("shift", "flip"):
-        if getattr(settings, change) and images.ndim != 4:
+        if getattr(stage.recipe, change) and images.ndim != 4:
             raise ValueError(
                 f"{change} changes images of shape (C, H, W), but the network takes {network.input_shape}; use 0"
             )
-    check_batches(network, len(images), settings.batch_size)
-    if pruner is None:
-        pruner = Pruner(network)
-    elif isinstance(pruner, L0) and pruner.n_train != len(images):
-        raise ValueError(f"the pruner divides lambda by n_train = {pruner.n_train}; there are {len(images)} images")
-    elif pruner.network is not network:
+    check_batches(network, len(images), stage.recipe.batch_size)
+    pruner = Pruner(network) if pruner is None else pruner
+    if pruner.network is not network:
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
-    # The stage's name keys the draws: retraining must not repeat the order of the training.
-    name = "retrain" if isinstance(pruner, FixedMask) else "train"
-    stage = Stage(
-        name,
-        settings.epochs,
-        settings.batch_size,
-        settings.schedule,
-        seed,
-        settings.shift,
-        settings.flip,
-        settings.warmup_epochs,
-    )
-    groups = pruner.groups(settings.learning_rate, settings.weight_decay)
-    optimiser = build_optimizer(settings.optimizer, groups, settings.momentum)
-    steps = settings.epochs * math.ceil(len(images) / settings.batch_size)
-    rows: list[EpochRow] = []
-    with (
-        Workers(available_threads() if threads is None else threads) as workers,
-        tqdm(total=steps, desc=name, unit="step", disable=quiet, file=sys.stderr) as bar,
-    ):
+    optimizer = stage.begin(pruner, len(images))
+    with Workers(available_threads() if threads is None else threads) as workers, interruptible() as stop:
+        follower = _Follower(stage, network, pruner, optimizer, images, labels, checkpoint, stop, quiet)
         try:
             train_stage(
-                stage,
-                network,
-                pruner,
-                optimiser,
-                images,
-                labels,
-                workers,
-                observer=_Watcher(bar, rows),
-                validation=validation,
+                stage, network, pruner, optimizer, images, labels, workers, follower.progress, follower, validation
             )
+        except StopTraining:
+            follower.save()
+            where = f"; the same call resumes from {checkpoint}" if checkpoint else ""
+            print(f"interrupted in epoch {follower.progress.epoch + 1}{where}", file=sys.stderr)
+            raise SystemExit(130) from None
         finally:
+            follower.bar.close()
             pruner.write_test_weights()
-    return rows
+    return follower.rows
 
 
-class _Watcher(Observer):
-    """Moves the bar and collects the rows."""
+class _Follower(Observer):
+    """Moves the progress bar, collects the rows, and writes the checkpoint."""
 
-    def __init__(self, bar: tqdm, rows: list[EpochRow]) -> None:
-        self.bar, self.rows = bar, rows
+    def __init__(self, stage, network, pruner, optimizer, images, labels, checkpoint, stop: Event, quiet: bool) -> None:
+        self.parts, self.stop = (network, pruner, optimizer), stop
+        self.rows: list[EpochRow] = []
+        self.progress = Progress()
+        self.path = None if checkpoint is None else Path(checkpoint)
+        if self.path is not None:
+            settings = asdict(getattr(pruner, "settings", stage.recipe))
+            self.call = {"stage": asdict(stage), "pruner": pruner.name, "settings": settings}
+            self.call["data"] = _digest(images, labels)
+            if self.path.exists():
+                self._restore()
+        steps = math.ceil(len(images) / stage.recipe.batch_size)
+        done = self.progress.epoch * steps + self.progress.batch
+        self.bar = tqdm(
+            total=stage.recipe.epochs * steps,
+            initial=done,
+            desc=stage.name,
+            unit="step",
+            disable=quiet,
+            file=sys.stderr,
+        )
 
     def after_step(self, progress: Progress, loss: float) -> None:
         self.bar.set_postfix_str(f"epoch {progress.epoch + 1}, loss {loss:.4f}", refresh=False)
         self.bar.update()
+        if self.stop.is_set():
+            raise StopTraining
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         self.rows.append(row)
+        self.save()
+
+    def save(self) -> None:
+        if self.path is not None:
+            header = {"call": self.call, "progress": asdict(self.progress), "rows": [asdict(row) for row in self.rows]}
+            save_checkpoint(self.path, header, *self.parts)
+
+    def _restore(self) -> None:
+        header, arrays = read_checkpoint(self.path)
+        if header.get("call") != self.call:
+            raise CheckpointError(
+                f"{self.path} was written by a call with other settings or data; delete it or name another"
+            )
+        try:
+            for part, name in zip(self.parts, ("network", "pruner", "optimizer"), strict=True):
+                part.load_state(arrays[name])
+            self.progress = Progress(**header["progress"])
+            self.rows = [EpochRow(**row) for row in header["rows"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.path} does not fit this call ({error}); delete it or name another") from error
+
+
+def _digest(images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(repr((images.shape, images.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(labels))
+    return digest.hexdigest()
 
 
 def _checked(
     network: Network, images: np.ndarray, labels: np.ndarray, images_name: str, labels_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels in the types that training takes, or raise ValueError."""
+    """Return images and labels in the types that training takes; ValueError if they do not fit the network."""
     try:
         network.check_images(images)
     except ValueError as error:
@@ -248,11 +176,11 @@ def _checked(
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(images),):
         found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
         raise ValueError(
-            f"{labels_name} must be a NumPy array of {len(images)} integers, one an image, not {found}; one-hot labels "
+            f"{labels_name} must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot labels "
             "become integers by labels.argmax(axis=1)"
         )
     if len(network.output_shape) != 1:
-        raise ValueError(f"the network gives {network.output_shape} an image; it must end in one number a class")
+        raise ValueError(f"the network outputs {network.output_shape} per image; it must end in one number per class")
     classes = network.output_shape[0]
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"{labels_name} must lie in 0..{classes - 1}, found {labels.min()} to {labels.max()}")

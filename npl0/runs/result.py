@@ -1,4 +1,4 @@
-"""What a run has found so far, and the result that is made of it."""
+"""What a run has found so far, and the result that is made from it."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from npl0.settings.sections import RunConfig
-from npl0.data import Dataset
-from npl0.training.metrics import LayerMeasure
+from npl0.data.dataset import Dataset
 from npl0.nn.network import Network
-from npl0.runs.folder import describe_data
+from npl0.runs.environment import describe_data
+from npl0.settings.sections import RunConfig
 from npl0.training.loop import EpochRow, Progress
+from npl0.training.metrics import LayerMeasure, WeightCount
 
 
 @dataclass
 class RunState:
-    """All that a checkpoint holds besides arrays; plain JSON values."""
+    """All that the checkpoint of a run holds besides arrays; plain JSON values."""
 
     stage: str = "train"
     progress: Progress = field(default_factory=Progress)
@@ -26,6 +26,14 @@ class RunState:
     seconds: dict[str, float] = field(default_factory=dict)
     expected_l0: float | None = None
     init_from: dict[str, str] | None = None
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RunState":
+        """Build a state again from `dataclasses.asdict`; KeyError or TypeError if the values are not one."""
+        state = cls(**values)
+        state.progress = Progress(**state.progress)
+        state.rows = [EpochRow(**row) for row in state.rows]
+        return state
 
 
 def make_result(
@@ -42,10 +50,10 @@ def make_result(
     ----------
     config, dataset : what the run was made from.
     state, network, layers : where it ended.
-    total : the number of images on which accuracies were measured.
+    total : the number of images on which the accuracies were measured.
     """
     others = [parameter.value for parameter in network.parameters if parameter.kind != "weight"]
-    size, nnz = sum(row.size for row in layers), sum(row.nnz for row in layers)
+    weights = WeightCount.of_network(network)
     points, kept = dict(state.correct), dict(state.kept)
     for values in (points, kept):
         values.setdefault("pruned", values["trained"])
@@ -61,16 +69,14 @@ def make_result(
         "accuracy": {point: correct / total for point, correct in points.items()},
         "correct": points,
         "weights_kept": kept,
-        "size": {"weights": size, "biases": sum(value.size for value in others)},
-        "nnz": {"weights": nnz, "biases": sum(int(np.count_nonzero(value)) for value in others)},
-        "compression_ratio": size / nnz if nnz else None,
+        "size": {"weights": weights.size, "biases": sum(value.size for value in others)},
+        "nnz": {"weights": weights.kept, "biases": sum(int(np.count_nonzero(value)) for value in others)},
+        # JSON has no infinity.
+        "compression_ratio": weights.compression_ratio if weights.kept else None,
         "expected_l0": state.expected_l0,
-        "epochs": {
-            "train": config.train.epochs,
-            "retrain": config.retrain.epochs if config.method != "dense" else 0,
-        },
+        "epochs": {"train": config.train.epochs, "retrain": config.retrain.epochs if config.prunes else 0},
         "seconds": {"train": 0.0, "prune": 0.0, "retrain": 0.0, **state.seconds},
         "layers": [dataclasses.asdict(row) for row in layers],
-        "test_gate": config.l0.test_gate if config.method == "l0" else None,
+        "test_gate": getattr(config.options, "test_gate", None),
         "config": config.used(),
     }

@@ -1,4 +1,4 @@
-"""The network that a run starts from in place of a random one (`--init-from`)."""
+"""The trained network that a run starts from in place of a random one."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from npl0.storage.archive import CheckpointError
-from npl0.settings.sections import ConfigError, RunConfig
-from npl0.storage.model_file import find_model, load_model
 from npl0.nn.network import Network
+from npl0.runtime.settings import ConfigError
+from npl0.settings.sections import RunConfig
+from npl0.storage.archive import CheckpointError
+from npl0.storage.model_file import find_model, load_model
 
 
 @dataclass(frozen=True)
 class Start:
-    """Parameters and buffers to start from, the file they come from and what identifies its content.
-
-    A run clears the arrays when it has begun.
-    """
+    """The arrays of a network to start from, with the path and the SHA-256 of their file."""
 
     path: str
     sha256: str
@@ -30,37 +28,56 @@ class Start:
         return {"path": self.path, "sha256": self.sha256}
 
 
-def start_exists(source: str) -> bool:
-    """Return whether there is a file to start from, sound or not."""
-    try:
-        return find_model(source).is_file()
-    except CheckpointError:
-        return False
-
-
-def load_start(config: RunConfig, network: Network) -> Start:
-    """Read the arrays of the model that a configuration starts from.
-
-    Parameters
-    ----------
-    config : its `init_from` names a model.npz, or the run folder that holds one.
-    network : what they are for; it is only looked at.
+def locate_start(source: str) -> Path:
+    """Return the model file that a run or a path stands for.
 
     Raises
     ------
     CheckpointError
-        If there is no such model, or it is damaged.
-    ConfigError
-        If it is that of another network, or may have been trained on what is the validation split here.
+        If there is none.
     """
-    source = config.init_from
     if not Path(source).exists():
         raise CheckpointError(
             f"cannot start from {source}: it does not exist (the current directory is {Path.cwd()}); name a finished "
             "run or its model.npz"
         )
     try:
-        path = find_model(source)
+        return find_model(source)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot start from {source}: {error}") from error
+
+
+def digest_start(source: str) -> str | None:
+    """Return the SHA-256 of the model file; None if it is not there any more."""
+    try:
+        return _sha256(locate_start(source))
+    except CheckpointError:
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_start(config: RunConfig, network: Network) -> Start:
+    """Read the arrays of the model that a run starts from.
+
+    Parameters
+    ----------
+    config : its `init_from` names a model.npz, or the run folder that holds one.
+    network : the network of the run; it is not modified.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or it is damaged.
+    ConfigError
+        If it belongs to another network, or may have been trained on this run's validation images.
+    """
+    source = config.init_from
+    path = locate_start(source)
+    try:
         stored, header = load_model(path)
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error
@@ -74,13 +91,11 @@ def load_start(config: RunConfig, network: Network) -> Start:
     if config.validation and _split(header.get("settings", {})) != _split(config.used()):
         raise ConfigError(
             f"cannot start from {source}: it was not trained with --data {config.data} --validation "
-            f"{config.validation} --seed {config.seed}, so it may have seen images that are set aside here; train it so"
+            f"{config.validation} --seed {config.seed}, so it may have seen the images that this run holds out"
         )
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Start(str(path), digest, stored.state())
+    return Start(str(path), _sha256(path), stored.state())
 
 
 def _split(settings: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what decides which images are set aside."""
+    """Return the settings that decide which images are held out."""
     return tuple(settings.get(key) for key in ("data", "validation", "seed"))

@@ -104,8 +104,6 @@ def _checked(entry: dataclasses.Field, value: Any) -> Any:
         return value
     # Written so that NaN, which compares false with everything, is out of every range.
     low, high, above = metadata["low"], metadata["high"], metadata["above"]
-    if not (
-        (low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)
-    ):
+    if not ((low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)):
         raise ConfigError(f"{entry.name} = {value} is out of range: it must be {allowed_range(metadata)}")
     return value

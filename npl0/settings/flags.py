@@ -42,6 +42,18 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         _add_section(parser.add_argument_group(title), name, section)
 
 
+def at_least_one(text: str) -> int:
+    """Convert the value of a flag that takes a positive whole number."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
+    return int(text)
+
+
+def add_thread_flag(parser: argparse._ActionsContainer) -> None:
+    """Add `--threads`."""
+    parser.add_argument("--threads", type=at_least_one, metavar="N", help="threads (default: the cores)")
+
+
 def flag_name(section: str, name: str) -> str:
     """Return the flag of a field: `--retrain-epochs` for `epochs` of `retrain`, `--epochs` for that of `train`."""
     # Only the fields of retraining have the names of other fields.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npl0.data.registry import DATASETS
-from npl0.nn.models import MODELS, check_name
+from npl0.nn.models import MODELS, find_model, model_names
+from npl0.ops.schedules import SCHEDULES
 from npl0.pruning.methods import METHODS
 from npl0.runtime.settings import ConfigError, Settings, declared, setting, suggest
-from npl0.ops.schedules import SCHEDULES
 from npl0.settings.presets import presets_of
 from npl0.training.recipe import Recipe
 
@@ -37,7 +37,7 @@ class RunConfig(Settings):
     network : the layers of a network of the user's own, as `npl0.nn.Network.describe` gives them; None for a model.
     """
 
-    model: str = setting("lenet5", f"network: {', '.join(MODELS)}, mlp:300-100 or the like, or a TOML file of layers")
+    model: str = setting("lenet5", f"network: {', '.join(model_names())} (any sizes), or a TOML file of layers")
     width: float = setting(1.0, "factor of the channels of vgg16's layers", above=0, high=4)
     data: str = setting("mnist", "data set", choices=DATASETS)
     data_dir: str = setting("", "your own files in its place: a folder or an .npz file", metavar="PATH")
@@ -61,7 +61,10 @@ class RunConfig(Settings):
         if self.options is None:
             object.__setattr__(self, "options", METHODS[self.method].settings())
         if self.network is None:
-            check_name(self.model)
+            try:
+                find_model(self.model)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
     @property
     def prunes(self) -> bool:

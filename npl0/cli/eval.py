@@ -1,0 +1,75 @@
+"""`python -m npl0 eval`: the accuracy of a stored network."""
+
+import json
+import sys
+from typing import Any
+
+from npl0 import data, nn, runs, runtime, storage, training
+from npl0.cli.guard import guard
+from npl0.runtime.settings import ConfigError
+from npl0.settings.flags import Parser, add_thread_flag
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m npl0 eval") -> int:
+    """Run the command; return its exit code."""
+    parser = Parser(prog=prog, description="Measure the accuracy of a run's pruned network.")
+    parser.add_argument("run", metavar="RUN", help="a run folder, or a model.npz")
+    parser.add_argument("--data-dir", metavar="PATH", help="files to measure on (default: the run's own data)")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
+    parser.add_argument("--offline", action="store_true", help="never download data")
+    add_thread_flag(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    options = parser.parse_args(arguments)
+    return guard(lambda: _evaluate(options), prog)
+
+
+def _evaluate(options: Any) -> None:
+    network, header = storage.load_model(options.run)
+    dataset = _dataset_for(network, header, options.data_dir, options.offline)
+    same = dataset.fingerprint == header.get("data", {}).get("fingerprint")
+    if not same:
+        _note("this is not the data that the network was trained on")
+    if header.get("settings", {}).get("validation"):
+        _note("the accuracies in this run's result.json are those of its validation split, not of this one")
+    part = (getattr(dataset, f"{options.split}_{what}") for what in ("images", "labels"))
+    images, labels = part
+    with runtime.Workers(options.threads or runtime.available_threads()) as workers:
+        correct = training.count_correct(nn.fold_batchnorm(network), images, labels, workers)
+    weights = training.WeightCount.of_network(network)
+    if options.json:
+        answer = {
+            "model": network.name,
+            "data": dataset.name,
+            "same_data": same,
+            "split": options.split,
+            "accuracy": correct / len(labels),
+            "correct": correct,
+            "total": len(labels),
+            "weights": weights.size,
+            "weights_kept": weights.kept,
+            "compression_ratio": weights.compression_ratio if weights.kept else None,
+        }
+        print(json.dumps(answer, indent=2))
+        return
+    print(f"{network.name} on the {options.split} images of {dataset.name}")
+    print(f"accuracy      {100 * correct / len(labels):.2f} % ({correct:,} of {len(labels):,})")
+    print(f"weights kept  {weights.kept:,} of {weights.size:,} ({weights.ratio_text})")
+
+
+def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, offline: bool) -> Any:
+    """Load the data that a model file names, or the files in its place; ConfigError if they do not fit the network."""
+    settings = header.get("settings", {})
+    if data_dir is None and "data" not in settings:
+        raise data.DataError("this model file names no data set; give --data-dir with its files")
+    # Without settings, the channels tell CIFAR-10's format from IDX, which holds grey images.
+    name = settings.get("data") or ("cifar10" if network.input_shape[0] == 3 else "mnist")
+    dataset = data.load_dataset(name, data_dir or settings.get("data_dir") or None, offline)
+    try:
+        runs.check_data(network, dataset.name, dataset.image_shape, dataset.n_classes)
+    except ConfigError as error:
+        raise data.DataError(str(error)) from error
+    return dataset
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)

@@ -1,0 +1,9 @@
+from .build import build_network as build_network
+from .build import build_pruner as build_pruner
+from .build import check_data as check_data
+from .fit import fit as fit
+from .folder import RunFolder as RunFolder
+from .folder import RunFolderError as RunFolderError
+from .interrupt import interruptible as interruptible
+from .pipeline import Run as Run
+from .start import digest_start as digest_start

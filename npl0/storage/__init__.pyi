@@ -1,0 +1,3 @@
+from .archive import CheckpointError as CheckpointError
+from .model_file import load_model as load_model
+from .model_file import save_model as save_model

@@ -1,20 +1,17 @@
-"""`python -m npl0 data`: download a data set, import a copy of one, and check which there are."""
+"""`python -m npl0 data`: download a data set, import a copy of one, and check which ones there are."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from npl0.cli.guard import guarded
+from npl0 import data
+from npl0.cli.guard import guard
+from npl0.data.registry import DATASETS
+from npl0.runtime.settings import suggest
 from npl0.settings.flags import Parser
-from npl0.settings.sections import DATA_NAMES, suggest
 
-# Heavy imports wait inside the functions, so that help and usage errors are quick.
-if TYPE_CHECKING:
-    from npl0.data import Dataset
-
-# What the sets are that need no cache.
-_INCLUDED = {"mnist": "inside the package", "synthetic": "made when asked for"}
-
+DOWNLOADED = tuple(name for name, source in DATASETS.items() if not source.place)
 EPILOG = """\
 The cache is the folder NPL0_DATA, else npl0 in the platform's cache folder. With NPL0_OFFLINE=1 nothing is downloaded.
 Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."""
@@ -25,13 +22,11 @@ def build_parser(prog: str = "python -m npl0 data") -> Parser:
     parser = Parser(prog=prog, description="Download, import or check data sets.", epilog=EPILOG)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     fetch = actions.add_parser("fetch", help="download a data set into the cache")
-    fetch.add_argument("name", metavar="NAME", help="data set: cifar10")
-    take = actions.add_parser(
-        "import", help="check a copy of CIFAR-10 and put it into the cache, in the place of what is there"
-    )
+    fetch.add_argument("name", metavar="NAME", help=f"data set: {', '.join(DOWNLOADED)}")
+    take = actions.add_parser("import", help="check a copy of CIFAR-10 and put it into the cache, in place of its copy")
     take.add_argument("path", metavar="FILE-OR-FOLDER", help="cifar-10-binary.tar.gz, or a folder with the batch files")
     check = actions.add_parser("check", help="show which data sets there are, and whether they are the published ones")
-    check.add_argument("name", metavar="NAME", nargs="?", help=f"one of {', '.join(DATA_NAMES)} (default: all)")
+    check.add_argument("name", metavar="NAME", nargs="?", help=f"one of {', '.join(DATASETS)} (default: all)")
     return parser
 
 
@@ -40,57 +35,52 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 data") 
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     name = getattr(options, "name", None)
-    if name is not None and name not in DATA_NAMES:
-        parser.error(f"data set {name!r} is unknown: {suggest(name, DATA_NAMES)}")
-    from npl0.data import DataError
+    if name is not None and name not in DATASETS:
+        parser.error(f"data set {name!r} is unknown: {suggest(name, DATASETS)}")
 
     def work() -> int | None:
         if options.action == "check":
-            return _check(DATA_NAMES if name is None else [name], name is not None, prog)
+            return _check([name] if name else list(DATASETS), name is not None, prog)
         return _import(Path(options.path)) if options.action == "import" else _fetch(name)
 
-    return guarded(work, prog, DataError, interrupted="interrupted; what was downloaded is kept and continued")
+    return guard(work, prog, interrupted="interrupted; what was downloaded is kept and continued")
 
 
 def _fetch(name: str) -> None:
-    from npl0.data import load_dataset
-
-    if name in _INCLUDED:
-        print(f"{name} is {_INCLUDED[name]}: there is nothing to download")
+    if place := DATASETS[name].place:
+        print(f"{name} is {place}: there is nothing to download")
         return
-    there = _where(name) is not None
-    dataset = load_dataset(name)
-    print(_table([_row(dataset)]))
-    if there and not dataset.canonical:
-        print(f"note: {_where(name)} was there already; delete it to download the published set", file=sys.stderr)
+    before = _place(name)
+    dataset = data.load_dataset(name)
+    print(_table([_row(name, dataset)]))
+    if before and not dataset.canonical:
+        print(f"note: {before} was there already; delete it to download the published set", file=sys.stderr)
 
 
 def _import(path: Path) -> None:
     from npl0.data.cifar10 import import_cifar10
 
-    replaced = _where("cifar10")
+    before = _place("cifar10")
     dataset = import_cifar10(path)
-    print(_table([_row(dataset)]))
-    if replaced:
-        print(f"note: this copy took the place of the one that was in {replaced}", file=sys.stderr)
+    print(_table([_row("cifar10", dataset)]))
+    if before:
+        print(f"note: this copy took the place of the one that was in {before}", file=sys.stderr)
     if not dataset.canonical:
         print(f"note: {path} is not, byte for byte, the published set", file=sys.stderr)
 
 
-def _check(names: tuple[str, ...] | list[str], must_be_there: bool, prog: str) -> int:
-    """Print a line for every set; return 1 if one is damaged, or was asked for by name and is not there."""
-    from npl0.data import DataError, load_dataset
-
+def _check(names: Sequence[str], must_exist: bool, prog: str) -> int:
+    """Print a line for each set; return 1 if one is damaged, or is not there although it must be."""
     rows, failures = [], []
     for name in names:
-        place = _where(name)
+        place = _place(name)
         try:
             if place is None:
-                raise DataError(f"{name} is not in the cache: `python -m npl0 data fetch {name}` downloads it")
-            rows.append(_row(load_dataset(name, offline=True)))
-        except DataError as error:
+                raise data.DataError(f"{name} is not in the cache: `python -m npl0 data fetch {name}` downloads it")
+            rows.append(_row(name, data.load_dataset(name, offline=True)))
+        except data.DataError as error:
             rows.append([name, place or "not downloaded", "-", "-", "-", "-"])
-            if place or must_be_there:
+            if place or must_exist:
                 failures.append(error)
     print(_table(rows))
     for error in failures:
@@ -98,25 +88,19 @@ def _check(names: tuple[str, ...] | list[str], must_be_there: bool, prog: str) -
     return 1 if failures else 0
 
 
-def _where(name: str) -> str | None:
+def _place(name: str) -> str | None:
     """Return where a set is, in words or as a path; None if it is not there."""
-    if name in _INCLUDED:
-        return _INCLUDED[name]
+    if place := DATASETS[name].place:
+        return place
     from npl0.data.cifar10 import cached_archive
 
     path = cached_archive()
     return str(path) if path.exists() else None
 
 
-def _row(dataset: "Dataset") -> list[str]:
-    return [
-        dataset.name,
-        _where(dataset.name) or "-",
-        "yes" if dataset.canonical else "no",
-        dataset.fingerprint[:16],
-        f"{len(dataset.train_labels):,}",
-        f"{len(dataset.test_labels):,}",
-    ]
+def _row(name: str, dataset: Any) -> list[str]:
+    sizes = [f"{len(labels):,}" for labels in (dataset.train_labels, dataset.test_labels)]
+    return [name, _place(name) or "-", "yes" if dataset.canonical else "no", dataset.fingerprint[:16], *sizes]
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -1,7 +1,6 @@
-"""What every data set looks like in memory, and the split of a training set into training and validation.
+"""The form that every data set has in memory, and the split of a training set into training and validation.
 
-Images stay `uint8`: normalising them is the network's first layer, so the whole of MNIST occupies 55 MB instead of
-220 MB.
+Images stay `uint8`: the first layer of a network normalises them, so MNIST takes 55 MB instead of 220 MB.
 """
 
 import hashlib
@@ -11,110 +10,124 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from npl0.runtime import rng
+from npl0.runtime.settings import Npl0Error
+from npl0.runtime.settings import Npl0Error
+
+MAX_CLASSES = 65_536
 
 
-class DataError(ValueError):
-    """Data that is missing, damaged or unusable; the message says what is wrong, allowed and to be done."""
+class DataError(Npl0Error, ValueError):
+    """Data is missing, damaged or unusable; the message says what is wrong and what to do."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """A classification set of images, checked when it is made and read-only afterwards.
+    """A set of labelled images, checked when it is made and read-only afterwards.
 
     Parameters
     ----------
-    name : the name it was asked for by.
-    train_images, test_images : uint8 `(N, C, H, W)`, C-contiguous; 0 is background, 255 full intensity.
-    train_labels, test_labels : int64 `(N,)`, each in `[0, len(classes))`.
-    classes : the class names, in the order of the labels; at least two.
-    mean, std : of every channel of the training images, on `x / 255`; `std` is positive.
-    canonical : whether these are, byte for byte, the images and labels its authors published.
+    name : what results call it.
+    train_images, test_images : uint8 `(N, C, H, W)`; 0 is background, 255 full intensity.
+    train_labels, test_labels : integers `(N,)` in `[0, number of classes)`; kept as int64.
+    classes : the names of the classes in the order of the labels, at least two. Default: the numbers from 0 to the
+        largest label.
+    mean, std : of every channel of the training images divided by 255; `std` is positive. Default: what
+        `channel_statistics` returns.
+    canonical : whether these are, byte for byte, the images and labels that the authors of the set published.
 
     Attributes
     ----------
-    fingerprint : hexadecimal SHA-256 over the shapes and the bytes of the four arrays (labels as
-        little-endian int64). It is computed here and cannot be passed in, so it never disagrees with the
-        arrays.
+    fingerprint : hexadecimal SHA-256 of the shapes and the bytes of the four arrays (labels as little-endian int64).
 
     Raises
     ------
     DataError
-        For a wrong shape, dtype or memory order, unequal counts, an empty set, a label outside the classes,
-        image shapes that differ between training and test, or statistics that cannot normalise an image.
+        For a wrong shape or dtype, unequal counts, an empty set, a label outside the classes, image shapes that differ
+        between training and test, or statistics that cannot normalise an image.
 
     Notes
     -----
-    Sets compare by identity; compare fingerprints to learn whether two hold the same data.
+    Data sets compare by identity; compare fingerprints to learn whether two hold the same data.
     """
 
     name: str
-    train_images: np.ndarray = field(repr=False)
-    train_labels: np.ndarray = field(repr=False)
-    test_images: np.ndarray = field(repr=False)
-    test_labels: np.ndarray = field(repr=False)
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    canonical: bool
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    canonical: bool = False
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name}: {len(self.classes)} classes; there must be at least 2")
-        self._check_part("training", self.train_images, self.train_labels)
-        self._check_part("test", self.test_images, self.test_labels)
+        for part in ("train", "test"):
+            self._check_part(part, getattr(self, f"{part}_images"), getattr(self, f"{part}_labels"))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
-                f"{self.name}: training images are {self.train_images.shape[1:]} (C, H, W) but test images "
-                f"{self.test_images.shape[1:]}; both must have one shape: take the two from the same set"
+                f"{self.name}: train_images have the shape {self.train_images.shape[1:]} (C, H, W) but test_images "
+                f"{self.test_images.shape[1:]}; both must have the same: take them from one set"
             )
-        self._check_statistics()
-        # A view is locked, not the caller's array: the caller may still own and change the original's flags.
+        changes: dict[str, object] = {}
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
-            view = getattr(self, part).view()
+            array = np.ascontiguousarray(getattr(self, part), np.uint8 if part.endswith("images") else np.int64)
+            # A view is locked: the array itself is the caller's.
+            changes[part] = view = array.view()
             view.flags.writeable = False
-            object.__setattr__(self, part, view)
+        if not self.classes:
+            largest = max(int(self.train_labels.max()), int(self.test_labels.max()))
+            changes["classes"] = tuple(str(label) for label in range(max(largest + 1, 2)))
+        if not self.mean and not self.std:
+            changes["mean"], changes["std"] = channel_statistics(self.train_images)
+        for name, value in changes.items():
+            object.__setattr__(self, name, value)
+        self._check_statistics()
         object.__setattr__(self, "fingerprint", self._fingerprint())
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train_labels)} training and {len(self.test_labels)} test images"
+        return f"<Dataset {self.name}: {sizes} of shape {self.image_shape} in {self.n_classes} classes>"
+
     def _check_part(self, part: str, images: np.ndarray, labels: np.ndarray) -> None:
-        where = f"{self.name}: {part}"
-        if images.dtype != np.uint8 or images.ndim != 4 or not images.flags.c_contiguous:
-            order = "C-contiguous" if images.flags.c_contiguous else "not C-contiguous"
+        if images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(
-                f"{where} images are {images.dtype} {images.shape}, {order}; they must be uint8 (N, C, H, W) "
-                "and C-contiguous: use numpy.ascontiguousarray(images, numpy.uint8)"
+                f"{self.name}: {part}_images are {images.dtype} {images.shape}; they must be uint8 (N, C, H, W): "
+                "scale the values to 0..255 and use images.astype(numpy.uint8)"
             )
-        if labels.dtype != np.int64 or labels.ndim != 1:
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise DataError(
-                f"{where} labels are {labels.dtype} {labels.shape}; they must be int64 (N,): "
-                "use labels.astype(numpy.int64)"
+                f"{self.name}: {part}_labels are {labels.dtype} {labels.shape}; they must be integers of shape (N,)"
             )
         if len(images) != len(labels):
             raise DataError(
-                f"{where}: {len(images)} images but {len(labels)} labels; every image has one label: "
-                "take both files from the same set"
+                f"{self.name}: {len(images)} {part}_images but {len(labels)} {part}_labels; every image has one label: "
+                "take both from the same set"
             )
         if images.size == 0:
-            raise DataError(f"{where} images have shape {images.shape}; every size must be at least 1")
-        outside = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+            raise DataError(f"{self.name}: {part}_images have the shape {images.shape}; every size must be at least 1")
+        if len(self.classes) == 1:
+            raise DataError(f"{self.name}: 1 class; there must be at least 2")
+        allowed = len(self.classes) or MAX_CLASSES
+        outside = np.flatnonzero((labels < 0) | (labels >= allowed))
         if outside.size:
             raise DataError(
-                f"{where} label {labels[outside[0]]} at index {outside[0]} is outside "
-                f"0..{len(self.classes) - 1} ({outside.size} such labels): correct the label file"
+                f"{self.name}: {part}_labels has {labels[outside[0]]} at index {outside[0]}, outside 0..{allowed - 1} "
+                f"({outside.size} such labels): correct the labels"
             )
 
     def _check_statistics(self) -> None:
         channels = self.train_images.shape[1]
         if len(self.mean) != channels or len(self.std) != channels:
             raise DataError(
-                f"{self.name}: {len(self.mean)} means and {len(self.std)} standard deviations; there must be "
-                f"one for each of the {channels} channels: use channel_statistics(train_images)"
+                f"{self.name}: {len(self.mean)} means and {len(self.std)} standard deviations; each of the {channels} "
+                "channels needs one: use channel_statistics(train_images)"
             )
         for mean, std in zip(self.mean, self.std, strict=True):
             if not (0.0 <= mean <= 1.0 and 0.0 < std <= 0.5):
                 raise DataError(
-                    f"{self.name}: channel mean {mean:g} and standard deviation {std:g} of x/255; allowed "
-                    "are [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
+                    f"{self.name}: a channel has mean {mean:g} and standard deviation {std:g} on the scale 0..1; "
+                    "allowed are [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
                 )
 
     def _fingerprint(self) -> str:
@@ -144,8 +157,7 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
 
         mean = s1 / (255 n)        std = sqrt(n s2 - s1^2) / (255 n)
 
-    The sums are Python integers, so nothing is rounded before the last division and the result does not
-    depend on the order of the images.
+    The sums are Python integers: only the last division rounds, and the order of the images does not matter.
 
     Parameters
     ----------
@@ -153,12 +165,12 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
 
     Returns
     -------
-    mean, std : `C` floats each; `std` is the population's (divided by n, not n - 1).
+    mean, std : `C` floats each; `std` is that of the population (divided by n, not n - 1).
     """
     means, stds = [], []
     for channel in range(images.shape[1]):
         counts = np.zeros(256, np.int64)
-        # bincount widens its input to 8 bytes a pixel: in blocks, the copy stays in cache.
+        # bincount widens its input to 8 bytes a pixel; in blocks, the copy stays in cache.
         for start in range(0, len(images), 256):
             counts += np.bincount(images[start : start + 256, channel].reshape(-1), minlength=256)
         histogram = counts.tolist()
@@ -177,12 +189,12 @@ def split_validation(dataset: Dataset, n: int, seed: int) -> tuple[np.ndarray, n
     ----------
     dataset : the set whose training part is split.
     n : how many images to set aside, `0 <= n < len(train_images)`.
-    seed : the run's seed; one seed always gives the same split.
+    seed : the seed of the run; the same seed always gives the same split.
 
     Returns
     -------
-    train_images, train_labels, validation_images, validation_labels : copies, uint8 `(., C, H, W)` and int64
-        `(.,)`, each part in the order of the training set.
+    train_images, train_labels, validation_images, validation_labels : copies, uint8 `(., C, H, W)` and int64 `(.,)`,
+        each part in the order of the training set.
 
     Raises
     ------

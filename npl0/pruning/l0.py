@@ -78,7 +78,7 @@ class L0(Pruner):
     remedies = {  # noqa: RUF012 - a constant
         DIED: "lower {l0_lambda}, or this layer's factor in {layer_lambda}",
         UNPRUNED: "raise {l0_lambda} or train longer",
-        COLLAPSING: "give it a factor of 0.5 in {layer_lambda}, lengthen {ramp_epochs}, or start from a trained network",
+        COLLAPSING: "halve its factor in {layer_lambda}, lengthen {ramp_epochs}, or start from a trained network",
     }
 
     def __init__(self, network: Network, **settings) -> None:

@@ -176,8 +176,8 @@ def _checked(
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(images),):
         found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
         raise ValueError(
-            f"{labels_name} must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot labels "
-            "become integers by labels.argmax(axis=1)"
+            f"{labels_name} must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot "
+            "labels become integers by labels.argmax(axis=1)"
         )
     if len(network.output_shape) != 1:
         raise ValueError(f"the network outputs {network.output_shape} per image; it must end in one number per class")

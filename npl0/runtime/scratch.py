@@ -1,7 +1,7 @@
 """Memory for the arrays of a training step, reused at every step: page faults cost as much as arithmetic.
 
 An operation asks its allocator for each array by how long the content must last. `fresh`, the default of every
-operation, makes new arrays; a network gives each layer of each shard a `Scratch`, which hands out the same memory again.
+operation, makes new arrays; a network gives each layer of each shard a `Scratch`, which reuses its memory.
 """
 
 import contextlib

@@ -8,24 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from npl0.runtime.settings import Npl0Error
+from npl0.runtime.settings import Npl0Error
 from npl0.storage.files import replacing
 
 FORMAT = "npl0-1"
 _HEADER = "header"
-# What zipfile, zlib and NumPy's reader raise for bytes that are not what they should be.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
+# What zipfile, zlib and NumPy raise for a damaged file.
+DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
 _REMEDIES = {"a checkpoint": "delete it to start anew", "a model": "name another, or make it again"}
 
 
-class CheckpointError(ValueError):
-    """A file is damaged, or not one of npl0's, or belongs to something else; the message names the remedy."""
+class CheckpointError(Npl0Error, ValueError):
+    """A checkpoint or model file is damaged, or was made by something else; the message names the remedy."""
 
 
 def save_arrays(
     path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray], compress: bool = False
 ) -> None:
-    """Write arrays by name, and a header of plain JSON values, atomically."""
-    # The zip format's checksums cover what its members hold, not their names; so the names are kept twice.
+    """Replace a file with arrays by name and a header of plain JSON values."""
+    # The checksums of the zip format cover the members' contents but not their names, so the header lists the names.
     text = json.dumps({"format": FORMAT, "arrays": list(arrays), **header})
     content = {_HEADER: np.frombuffer(text.encode(), np.uint8), **arrays}
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -33,25 +35,25 @@ def save_arrays(
 
 
 def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `save_arrays` wrote; every member's checksum is verified.
+    """Read the header and the arrays that `save_arrays` wrote.
 
     Parameters
     ----------
     path : the file.
-    what : `a checkpoint` or `a model`; what messages call the file, and what remedy they name.
+    what : `a checkpoint` or `a model`: what messages call the file, and which remedy they name.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or not one of npl0's.
+        If the file is missing, damaged, or was not written by npl0.
     """
     path, remedy = Path(path), _REMEDIES[what]
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
-        arrays = _read_members(path)
+        arrays = read_npz(path)
         header = json.loads(arrays.pop(_HEADER).tobytes())
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is damaged or not {what} of npl0's ({error}); {remedy}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by this version of npl0 (format {FORMAT}); {remedy}")
@@ -60,15 +62,21 @@ def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str,
     return header, arrays
 
 
-def _read_members(path: Path) -> dict[str, np.ndarray]:
-    # Opened here, because NumPy leaves a damaged archive open when it fails.
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` archive, verify their checksums, and refuse pickled objects.
+
+    Raises
+    ------
+    Exception
+        One of `DAMAGE`, if the file cannot be read, is damaged, or holds objects.
+    """
+    # Opened here, because NumPy leaves a damaged archive open.
     with open(path, "rb") as file:
-        # NumPy would take anything but an archive for a pickle, and advise to allow it.
+        # NumPy takes any other file for a pickle, and advises to allow it.
         if file.read(4) != b"PK\x03\x04":
             raise ValueError("not an .npz archive")
         file.seek(0)
-        archive = np.load(file, allow_pickle=False)
-        with archive:
+        with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
 

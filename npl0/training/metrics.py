@@ -18,7 +18,7 @@ def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, work
 
 @dataclass(frozen=True)
 class WeightCount:
-    """How many of a network's weights are kept; `str` gives it for people, as in `2,501 of 430,500 weights (172.1x)`."""
+    """How many of a network's weights are kept; `str` gives `2,501 of 430,500 weights (172.1x)`."""
 
     size: int
     kept: int

@@ -11,7 +11,6 @@ import numpy as np
 
 from npl0.runtime import rng
 from npl0.runtime.settings import Npl0Error
-from npl0.runtime.settings import Npl0Error
 
 MAX_CLASSES = 65_536
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from npl0.runtime.settings import Npl0Error
-from npl0.runtime.settings import Npl0Error
 from npl0.storage.files import replacing
 
 FORMAT = "npl0-1"

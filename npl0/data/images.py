@@ -8,7 +8,6 @@ import numpy as np
 
 from npl0.data.dataset import DataError
 from npl0.data.idx import read_idx
-from npl0.runtime.settings import Npl0Error
 from npl0.data.packed import GZIP_MAGIC, read_bytes
 
 Shape = tuple[int, ...]

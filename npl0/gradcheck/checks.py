@@ -28,12 +28,12 @@ CONVOLUTIONS = [(1, 1, 0), (3, 1, 0), (3, 1, 1), (2, 2, 0), (3, 2, 1), (2, 3, 0)
 # Size and stride of the pooling windows: side by side, overlapping, and with gaps.
 POOLS = [(2, 2), (3, 2), (2, 3)]
 
-# How to make a layer, the shape of one example and, for one, the number of examples. Every check makes its own layer.
+# How to make a layer, the shape of one example and, optionally, the number of examples.
 LAYERS = {
     # The weight is square, so that its transpose fits too.
     "Linear": (partial(Linear, 5, 5), (5,)),
     "Linear without bias": (partial(Linear, 5, 4, bias=False), (5,)),
-    # Some windows do not reach the last row or column of 7 x 6 pixels.
+    # Some windows do not reach the last row or column of the 7 x 6 pixels.
     **{f"Conv2d {k}x{k} stride {s} padding {p}": (partial(IM2COL, k, s, p), (2, 7, 6)) for k, s, p in CONVOLUTIONS},
     "Conv2d 3x3 without bias": (partial(IM2COL, 3, 2, 1, bias=False), (2, 6, 5)),
     # Two tiles by one.
@@ -42,7 +42,7 @@ LAYERS = {
     "Conv2d F(4,3) padding 1": (partial(WINOGRAD, 3, padding=1), (2, 8, 4)),
     "Conv2d F(2,3) padding 1": (partial(WINOGRAD, 3, padding=1), (2, 4, 2)),
     "Conv2d F(2,3) without bias": (partial(WINOGRAD, 3, padding=1, bias=False), (2, 4, 6)),
-    # Three rows of one tile, of which half a block holds all examples: the blocks have two rows and one.
+    # Three rows of one tile, each of which fills half a block: the first block has two rows, the second one.
     "Conv2d F(4,3) in blocks": (partial(WINOGRAD, 3, padding=1), (2, 12, 4), BLOCK_COLUMNS // 2),
     "ReLU": (ReLU, (4, 3)),
     "Dropout": (partial(Dropout, 0.4), (5, 2, 2)),
@@ -57,7 +57,6 @@ LAYERS = {
 # What shares a gate, in the weight of a linear layer and of a convolution.
 GATE_SHAPES = ("weight", "filter", "input")
 GATES = [(shape, kind) for shape in ((4, 5), (3, 2, 2, 2)) for kind in GATE_SHAPES]
-
 FULL_SIZE = partial(build_model, dtype=float, shard_size=3)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from npl0.gradcheck.problem import Draw, GradientProblem, UpdateProblem
+from npl0.nn.base import Context, Layer
 from npl0.nn.conv import Conv2d
-from npl0.nn.layers import Affine, AvgPool2d, Context, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Standardise
+from npl0.nn.layers import Affine, AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 from npl0.nn.parameter import Parameter, ParameterGroup
@@ -19,7 +20,7 @@ from npl0.training.optimizers import SGD, Adam, Optimizer
 
 
 def layer_problem(draw: Draw, make: Callable[[], Layer], shape: tuple[int, ...], examples: int = 6) -> GradientProblem:
-    """A layer as a function of its input, `examples` of `shape`, and of its parameters."""
+    """A layer as a function of its input, of shape (*shape, examples), and of its parameters."""
     layer = make()
     layer.initialise(draw.generator, np.dtype(np.float64))
     layer.bind(shape)
@@ -63,7 +64,7 @@ def _by_parameters(loss: Callable[[], float], parameters: list[Parameter], **set
 
 
 def network_problem(draw: Draw, build: Callable[[], Network], entries: int = 400) -> GradientProblem:
-    """The loss of a network as a function of all its parameters, of which `entries` of every array are checked."""
+    """The loss of a network as a function of its parameters; at most `entries` of each array are checked."""
     network = build()
     # Inputs of a layer may lie near its kinks; a short step crosses fewer of them and still leaves 7 digits.
     return _by_parameters(_loss_of(draw, network), network.parameters, entries=entries, step=3e-6)

@@ -15,7 +15,7 @@ import npl0.training
 from npl0 import gradcheck
 from npl0.gradcheck.checks import GATE_SHAPES
 from npl0.gradcheck.problem import Draw, GradientProblem
-from npl0.nn.layers import Layer
+from npl0.nn.base import Layer
 from npl0.ops.hard_concrete import TEST_GATES
 from npl0.pruning.base import Pruner
 from npl0.pruning.methods import METHODS, L0Settings

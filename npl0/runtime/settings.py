@@ -51,9 +51,9 @@ def setting(
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean ...?` for a near miss, else the list of what is known."""
-    known = list(known)
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
+    by_lower_case = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, 1)
+    return f"did you mean {by_lower_case[near[0]]!r}?" if near else f"use one of {', '.join(by_lower_case.values())}"
 
 
 def allowed_range(metadata: Mapping[str, Any]) -> str:

@@ -66,14 +66,33 @@ def test_layers_of_old_files_which_name_no_bias_have_one():
     assert {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"} <= set(names)
 
 
-def test_a_layer_of_ones_own_cannot_be_stored(tmp_path):
-    class Square(npl0.Layer):
-        kind = "square"
+class Square(npl0.Layer):
+    """A user's own layer, y = factor x^2."""
 
-    network = npl0.Network([npl0.Flatten(), Square()], (4,))
-    with pytest.raises(ValueError, match=r"the layer square1 \(Square\) cannot be stored in a model file"):
-        npl0.save_model(tmp_path / "m.npz", network)
-    assert list(tmp_path.iterdir()) == []
+    kind = "square"
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def forward(self, x, context):
+        return self.factor * x**2, None
+
+
+def test_a_layer_of_ones_own_is_stored_too(tmp_path, generator):
+    network = npl0.Network([npl0.Linear(4, 3), Square(0.1)], (4,), seed=1)
+    images = generator.standard_normal((5, 4))
+    npl0.save_model(tmp_path / "m.npz", network)
+    stored = npl0.load_model(tmp_path / "m.npz")[0]
+    assert isinstance(stored.layers[1], Square)
+    np.testing.assert_array_equal(stored.predict(images), network.predict(images))
+    assert stored.predict(images).any()
+
+
+def test_a_layer_whose_class_is_not_defined_is_named(tmp_path):
+    description = {**every_layer().describe(), "layers": [{"layer": "Squared", "factor": 0.1}]}
+    save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, {})
+    with pytest.raises(CheckpointError, match=r"layer 1 \(Squared\): this layer is unknown: did you mean 'Square'"):
+        npl0.load_model(tmp_path / "m.npz")
 
 
 def test_pruned_models_are_small(tmp_path):

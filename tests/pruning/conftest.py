@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.pruning import Pruner
+from npl0.pruning import Pruner, Step
 from npl0.runtime.threads import Workers
 from npl0.training.optimizers import Optimizer
 
@@ -37,12 +37,13 @@ def train(batch: tuple[np.ndarray, np.ndarray], workers: Workers) -> Callable[..
 
     def train_steps(pruner: Pruner, optimizer: Optimizer, steps: int) -> list[float]:
         losses = []
-        for step in range(steps):
+        for number in range(steps):
+            step = Step(number)
             pruner.write_weights(step)
-            loss, _ = pruner.network.loss_and_gradients(*batch, workers, (0, step))
-            losses.append(loss + pruner.read_gradients())
-            optimizer.step(workers)
-            pruner.after_step()
+            loss, _ = pruner.network.loss_and_gradients(*batch, workers, (0, number))
+            losses.append(loss + pruner.read_gradients(step))
+            optimizer.step(workers, step)
+            pruner.after_step(step)
         return losses
 
     return train_steps

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npl0.pruning import FixedMask, Magnitude, Pruner, apply_masks, density, keep_largest
-from npl0.training.optimizers import SGD, Adam, ParameterGroup
+from npl0.nn.parameter import ParameterGroup
+from npl0.pruning import FixedMask, Magnitude, Pruner, Step, apply_masks, density, keep_largest
+from npl0.training.optimizers import SGD, Adam
 
 
 def half_masks(network):
@@ -17,7 +18,7 @@ def half_masks(network):
 
 
 def optimizer_of(pruner, kind):
-    """Return an optimiser that has everything with which a pruned weight could come back."""
+    """Return an optimiser with momentum and weight decay, which could revive a pruned weight."""
     groups = pruner.groups(0.05, 0.01)
     return SGD(groups, momentum=0.9) if kind == "sgd" else Adam(groups)
 
@@ -26,7 +27,7 @@ def optimizer_of(pruner, kind):
 def test_masked_weights_never_grow_again(build, train, kind):
     network = build()
     optimizer = optimizer_of(Pruner(network), kind)
-    # Momentum is collected densely first, so that the mask meets an optimiser that is in motion.
+    # Dense steps first, so that the mask meets an optimiser with momentum.
     train(Pruner(network), optimizer, 3)
     pruner = FixedMask(network, half_masks(network))
     for _ in range(4):
@@ -54,9 +55,9 @@ def test_the_dense_pruner_trains_everything_and_prunes_nothing(build, train, wor
     pruner = Pruner(network)
     losses = train(pruner, optimizer_of(pruner, "adam"), 3)
     optimizer = Adam([ParameterGroup(plain.weights, 0.05, 0.01), ParameterGroup([*plain.parameters[1::2]], 0.05)])
-    for step, loss in enumerate(losses):
-        assert plain.loss_and_gradients(*batch, workers, (0, step))[0] == loss
-        optimizer.step(workers)
+    for number, loss in enumerate(losses):
+        assert plain.loss_and_gradients(*batch, workers, (0, number))[0] == loss
+        optimizer.step(workers, Step(number))
     masks = pruner.finalise()
     assert density(masks) == 1
     assert pruner.expected_l0() is None
@@ -87,7 +88,7 @@ def test_masks_that_do_not_fit_are_refused(build):
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(float)), st.data())
-def test_exactly_so_many_are_kept_and_the_lower_index_wins_a_tie(scores, data):
+def test_exactly_count_are_kept_and_the_lower_index_wins_a_tie(scores, data):
     count = data.draw(st.integers(0, scores.size))
     mask = keep_largest(scores, count)
     assert mask.dtype == bool
@@ -97,7 +98,7 @@ def test_exactly_so_many_are_kept_and_the_lower_index_wins_a_tie(scores, data):
     assert not kept or not lost or max(kept) < min(lost)
 
 
-def test_keeping_keeps_the_shape():
+def test_the_mask_has_the_shape_of_the_scores():
     np.testing.assert_array_equal(keep_largest(np.array([[1, 3], [3, 2]]), 2), [[False, True], [True, False]])
 
 
@@ -105,7 +106,7 @@ def test_keeping_keeps_the_shape():
     ("scores", "count", "message"),
     [([1.0], 2, "cannot keep 2 of 1 weights"), ([1.0], -1, "cannot keep -1 of 1"), ([1.0, np.nan], 1, "contain NaN")],
 )
-def test_what_cannot_be_kept_is_refused(scores, count, message):
+def test_an_impossible_count_is_refused(scores, count, message):
     with pytest.raises(ValueError, match=message):
         keep_largest(np.array(scores), count)
 
@@ -113,10 +114,10 @@ def test_what_cannot_be_kept_is_refused(scores, count, message):
 @pytest.mark.filterwarnings("ignore::npl0.pruning.PruningWarning")
 @pytest.mark.parametrize("criterion", ["global", "layer-std"])
 @pytest.mark.parametrize("compression", [1, 3.7, 1000, 1e9])
-def test_magnitude_keeps_exactly_so_many_and_the_largest(build, criterion, compression):
+def test_magnitude_keeps_exactly_the_largest(build, criterion, compression):
     network = build()
     before = {weight.name: weight.value.copy() for weight in network.weights}
-    pruner = Magnitude(network, criterion, compression)
+    pruner = Magnitude(network, criterion=criterion, compression=compression)
     assert density(pruner.masks()) == 1
     masks = pruner.finalise()
     size = sum(weight.size for weight in network.weights)
@@ -136,7 +137,7 @@ def test_quality_is_a_threshold_in_standard_deviations(build, criterion):
     network = build()
     values = {weight.name: weight.value.copy() for weight in network.weights}
     everything = np.concatenate([value.reshape(-1) for value in values.values()])
-    masks = Magnitude(network, criterion, None, quality=1.5).finalise()
+    masks = Magnitude(network, criterion=criterion, compression=0, quality=1.5).finalise()
     for name, value in values.items():
         std = value.std() if criterion == "layer-std" else everything.std()
         np.testing.assert_array_equal(masks[name], np.abs(value) > 1.5 * std)
@@ -145,4 +146,4 @@ def test_quality_is_a_threshold_in_standard_deviations(build, criterion):
 
 def test_an_unknown_criterion_is_refused(build):
     with pytest.raises(ValueError, match="criterion 'size' is unknown: use one of layer-std, global"):
-        Magnitude(build(), "size")
+        Magnitude(build(), criterion="size")

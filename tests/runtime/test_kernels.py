@@ -1,4 +1,4 @@
-"""What all kernels must be: the same, whether they were compiled or loaded."""
+"""Kernels give the same bits whether they were just compiled or loaded from the cache."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from npl0 import L0, fit, nn
 generator = np.random.default_rng(0)
 images, labels = generator.integers(0, 256, (8, 3, 32, 32)).astype(np.uint8), generator.integers(0, 10, 8)
 network = nn.build_model("vgg16", width=1 / 4)
-fit(network, images, labels, L0(network, n_train=8), epochs=2, optimizer="sgd", quiet=True)
+fit(network, images, labels, L0(network), epochs=2, optimizer="sgd", quiet=True)
 print(hashlib.sha256(b"".join(array.tobytes() for array in network.state().values())).hexdigest())
 """
 

@@ -1,4 +1,4 @@
-"""Random shifts and mirroring: every one can occur, none is anything else, and the given images stay as they are."""
+"""Random shifts and mirroring: each one occurs, nothing else does, and the given images are not modified."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from npl0.runtime import rng
 from npl0.training.augment import augment
 
 
-def test_what_is_changed_is_a_shift_and_then_a_mirror():
+def test_images_are_shifted_and_then_mirrored():
     images = np.random.default_rng(0).integers(1, 256, (400, 3, 8, 6), np.uint8)
     before = images.copy()
     changed = augment(images, 2, 0.5, rng.generator(3, "augment"))
@@ -42,12 +42,12 @@ def test_images_are_mirrored_as_often_as_asked(flip, share):
     np.testing.assert_array_equal(images, before)
 
 
-def test_what_is_off_draws_nothing_and_copies_nothing():
+def test_a_change_that_is_off_draws_nothing_and_copies_nothing():
     images = np.random.default_rng(0).integers(0, 256, (50, 1, 4, 4), np.uint8)
     generator = rng.generator(0, "augment")
     assert augment(images, 0, 0, generator) is images
     augment(images, 1, 0, generator)
-    # The draws of shifts alone are what they were before there was mirroring.
+    # Shifts alone draw two offsets per image and nothing for the mirroring.
     reference = rng.generator(0, "augment")
     reference.integers(0, 3, (2, 50))
     assert generator.random() == reference.random()

@@ -1,4 +1,4 @@
-"""What is compiled before a training starts."""
+"""The kernels are compiled before a training starts."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ compiled = [list(kernel.signatures) for kernel in kernels]
 for kernel, signatures in zip(kernels, compiled):
     assert any("float32" in str(signature) for signature in signatures), kernel
 images, labels = np.zeros((5, 3, 32, 32), np.uint8), np.zeros(5, int)
-fit(network, images, labels, L0(network, n_train=5), epochs=1, optimizer="sgd", quiet=True)
+fit(network, images, labels, L0(network), epochs=1, optimizer="sgd", quiet=True)
 fit(network, images, labels, epochs=1, quiet=True)
 assert [kernel.signatures for kernel in kernels] == compiled
 """

@@ -1,4 +1,4 @@
-"""What is warned of: layers that collapse, and with which words; not what stands beside them, and not too early."""
+"""Warnings of layers that collapse: the right layer, the right words, and not too early."""
 
 import warnings
 from functools import reduce
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from npl0.pruning.monitor import CollapseMonitor, needed_units
 
 from npl0 import nn
-from npl0.pruning import Magnitude, PruningWarning
-from npl0.pruning import checkup as checkup_module
-from npl0.pruning.checkup import Checkup, live_units, needed_units, unit_links
+from npl0.pruning import L0, FixedMask, Magnitude, Pruner, PruningWarning
+from npl0.pruning import monitor as monitor_module
+from npl0.pruning.masks import live_units, unit_links
 from npl0.storage.model_file import load_model
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
@@ -29,11 +30,11 @@ def full_of(network):
     return {weight.name: np.ones(weight.value.shape, bool) for weight in network.weights}
 
 
-def said(masks, network, method="l0", checkup=None):
-    """Return the messages about bottlenecks."""
+def messages(masks, network, monitor=None):
+    """Return the warnings that these masks cause, of a monitor with the remedies of L0 unless another is given."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PruningWarning)
-        (checkup or Checkup(method, network)).bottlenecks(masks)
+        (monitor or CollapseMonitor(network, L0.remedies)).watch(masks)
     return [str(warning.message) for warning in caught]
 
 
@@ -54,7 +55,7 @@ def test_a_unit_is_alive_if_a_path_goes_through_it(sizes, seed, density):
 
 def test_units_of_a_convolution_are_its_filters_through_a_flattening_too():
     conv1, conv2, fc = np.zeros((3, 1, 2, 2), bool), np.zeros((4, 3, 2, 2), bool), np.zeros((2, 4 * 5), bool)
-    # Filter 1 of conv1 goes into filters 0 and 2 of conv2; the classes look at channels 2 (inputs 10 to 14) and 3.
+    # Filter 1 of conv1 goes into filters 0 and 2 of conv2; the classes read channels 2 (inputs 10 to 14) and 3.
     conv1[1, 0, 0, 1] = conv2[0, 1, 1, 1] = conv2[2, 1, 0, 0] = conv2[3, 0, 0, 0] = True
     fc[0, 14] = fc[1, 15] = True
     assert live_units(unit_links({"conv1.weight": conv1, "conv2.weight": conv2, "fc.weight": fc})) == {
@@ -67,53 +68,52 @@ def test_units_of_a_convolution_are_its_filters_through_a_flattening_too():
 # ---- bottlenecks ----------------------------------------------------------------------------------------------------
 
 
-def test_a_bottleneck_is_named_with_its_remedy_and_its_neighbours_are_not():
+def test_the_bottleneck_is_named_with_its_remedy_and_its_neighbours_are_not():
     network = linear(30, 100, 100, 10)
     masks = full_of(network)
     masks["fc2.weight"][9:] = False
     masks["fc2.weight"][:, 5:] = False
-    assert said(masks, network) == [
+    assert messages(masks, network) == [
         "layer fc2 is collapsing: 9 of its 100 output units still lead from the input to the classes, with 45 of "
-        "10,000 weights; lower its lambda (--layer-lambda fc2=0.5), make the ramp longer (--ramp-epochs), or start "
-        "from a dense network (--init-from)"
+        "10,000 weights; halve its factor in layer_lambda, lengthen ramp_epochs, or start from a trained network"
     ]
     masks["fc2.weight"][9] = True
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
 
 
-def test_a_layer_that_looks_at_too_little_is_named_not_the_one_it_looks_at():
+def test_a_layer_that_reads_too_few_units_is_named_and_not_the_layer_before_it():
     network = linear(30, 100, 100, 10)
     masks = full_of(network)
     masks["fc3.weight"][:, 5:] = False
-    (message,) = said(masks, network)
+    (message,) = messages(masks, network)
     assert message.startswith(
-        "layer fc3 is collapsing: it looks at 5 of the 100 units before it, with 50 of 1,000 weights; lower its lambda "
-        "(--layer-lambda fc3=0.5)"
+        "layer fc3 is collapsing: it reads 5 of the 100 units before it, with 50 of 1,000 weights; halve its factor in "
+        "layer_lambda"
     )
-    # Where both have closed too many it is the one that closed more.
+    # Where both have closed too many gates, the one that closed more is named.
     masks["fc2.weight"][3:] = False
-    (message,) = said(masks, network)
+    (message,) = messages(masks, network)
     assert message.startswith("layer fc2 is collapsing: 3 of its 100 output units")
 
 
-def test_a_flattened_unit_is_looked_at_if_any_position_of_it_is():
+def test_a_flattened_unit_is_read_if_any_of_its_positions_is():
     network = nn.Network([nn.Conv2d(1, 40, 5), nn.MaxPool2d(12), nn.Flatten(), nn.Linear(160, 10)], (1, 28, 28))
     masks = full_of(network)
     masks["fc1.weight"].reshape(10, 40, 4)[:, 2:] = False
-    (message,) = said(masks, network)
-    assert message.startswith("layer fc1 is collapsing: it looks at 2 of the 40 units before it, with 80 of 1,600")
+    (message,) = messages(masks, network)
+    assert message.startswith("layer fc1 is collapsing: it reads 2 of the 40 units before it, with 80 of 1,600")
     masks["fc1.weight"].reshape(10, 40, 4)[0, 2, 3] = True
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
 
 
-def test_where_every_layer_has_units_that_lead_nowhere_the_thinnest_is_named():
+def test_where_enough_units_are_written_and_read_but_not_the_same_ones_the_thinnest_layer_is_named():
     network = linear(30, 100, 100, 10)
     masks = full_of(network)
-    # Twelve units of fc1 have a weight each, but fc2 looks at no more than eight of them.
+    # Twelve units of fc1 have a weight each, but fc2 reads only eight of them.
     masks["fc1.weight"][:] = False
     masks["fc1.weight"][:12, 0] = True
     masks["fc2.weight"][:, 8:12] = False
-    (message,) = said(masks, network)
+    (message,) = messages(masks, network)
     assert message.startswith("layer fc1 is collapsing: 8 of its 100 output units") and "12 of 3,000 weights" in message
 
 
@@ -121,23 +121,24 @@ def test_a_wide_layer_needs_a_fiftieth_of_its_units():
     network = linear(30, 1000, 10)
     masks = full_of(network)
     masks["fc1.weight"][19:] = False
-    assert len(said(masks, network)) == 1
+    assert len(messages(masks, network)) == 1
     masks["fc1.weight"][19] = True
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
 
 
 def test_a_layer_that_is_narrow_by_design_may_lose_half_of_its_units():
     network = linear(30, 6, 10)
     masks = full_of(network)
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
     masks["fc1.weight"][3:] = False
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
     masks["fc1.weight"][2] = False
-    assert len(said(masks, network)) == 1
+    assert len(messages(masks, network)) == 1
 
 
 def test_a_layer_with_many_positions_needs_fewer_units_than_there_are_classes():
-    # Before the next layer conv1 of LeNet-5 has 12 x 12 positions, conv2 4 x 4; conv12 of VGG-16 has four, conv13 one.
+    # The next layer sees 12 x 12 positions of conv1 of LeNet-5 and 4 x 4 of conv2; 2 x 2 of conv12 of VGG-16, one of
+    # conv13.
     lenet5, vgg16 = (needed_units(nn.build_model(name, seed=None)) for name in ("lenet5", "vgg16"))
     assert lenet5 == {"conv1.weight": 1, "conv2.weight": 1, "fc1.weight": 10, "fc2.weight": 10}
     assert vgg16["conv1.weight"] == 0.02 * 64 and vgg16["conv13.weight"] == 0.02 * 512
@@ -146,61 +147,100 @@ def test_a_layer_with_many_positions_needs_fewer_units_than_there_are_classes():
     network = nn.build_model("lenet5", seed=None)
     masks = full_of(network)
     masks["conv1.weight"][9:] = False
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
 
 
 def test_data_may_have_fewer_classes_than_the_network_has_outputs():
     network = linear(30, 100, 10)
     masks = full_of(network)
     masks["fc2.weight"][2:] = False
-    assert said(masks, network) == []
+    assert messages(masks, network) == []
 
 
-def test_every_layer_is_named_once_and_again_when_it_dies():
+def test_a_layer_is_named_once_and_again_when_it_dies():
     network = linear(30, 100, 10)
-    masks, checkup = full_of(network), Checkup("l0", network)
+    masks, monitor = full_of(network), CollapseMonitor(network, L0.remedies)
     masks["fc1.weight"][3:] = False
-    assert len(said(masks, network, checkup=checkup)) == 1
-    assert said(masks, network, checkup=checkup) == []
+    assert len(messages(masks, network, monitor)) == 1
+    assert messages(masks, network, monitor) == []
     masks["fc1.weight"][:] = False
-    assert said(masks, network, checkup=checkup) == []
-    with pytest.warns(PruningWarning, match="layer fc1 died: none of its 3,000 weights is left"):
-        checkup.dead_layers(masks)
+    assert messages(masks, network, monitor) == [
+        "layer fc1 died: none of its 3,000 weights is left; lower l0_lambda, or this layer's factor in layer_lambda"
+    ]
+    assert messages(masks, network, monitor) == []
 
 
-def test_a_cut_that_leaves_too_little_is_told_before_the_retraining():
+def test_a_layer_that_was_hardly_pruned_is_named_at_the_end_unless_it_is_small():
+    network = linear(30, 100, 10)
+    monitor = CollapseMonitor(network, L0.remedies)
+    masks = full_of(network)
+    masks["fc1.weight"][0, :30] = False
+    assert messages(masks, network, monitor) == []
+    with pytest.warns(PruningWarning) as caught:
+        monitor.review({**masks, "fc1.weight": np.ones((100, 30), bool)})
+    assert [str(warning.message) for warning in caught] == [
+        "layer fc1 was hardly pruned: 3,000 of 3,000 weights are left; raise l0_lambda or train longer"
+    ]
+    # 99 % of the weights are what a pruned layer may keep; fc2, with 1,000 weights, may keep all.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PruningWarning)
+        CollapseMonitor(network, L0.remedies).review(masks)
+
+
+def test_every_interface_spells_the_settings_of_a_warning_in_its_own_way():
+    warning = PruningWarning("layer fc1 died: none is left", "lower {l0_lambda}, or its factor in {layer_lambda}")
+    assert str(warning) == "layer fc1 died: none is left; lower l0_lambda, or its factor in layer_lambda"
+    assert warning.text(lambda name: f"<{name}>").endswith("; lower <l0_lambda>, or its factor in <layer_lambda>")
+
+
+@pytest.mark.parametrize("kind", [L0, Magnitude])
+def test_every_remedy_names_settings_of_its_method(kind):
+    network = linear(4, 2)
+    fields = vars(kind(network).settings)
+    for trouble, remedy in kind.remedies.items():
+        named = []
+        PruningWarning("", remedy).text(lambda name, named=named: named.append(name) or name)
+        assert named and set(named) <= fields.keys(), trouble
+    assert kind.remedies.keys() == {monitor_module.DIED, monitor_module.COLLAPSING, monitor_module.UNPRUNED}
+
+
+def test_a_cut_that_leaves_too_little_is_reported_before_retraining():
     network = linear(30, 100, 40, 10)
     rng = np.random.default_rng(0)
     for weight, scale in zip(network.weights, (1, 0.5, 1), strict=True):
         weight.value[...] = rng.normal(size=weight.value.shape) * scale
-    pruner = Magnitude(network, "global", compression=20)
-    with pytest.warns(PruningWarning, match=r"layer fc2 is collapsing: .* lower the compression, or try the"):
+    pruner = Magnitude(network, criterion="global", compression=20)
+    with pytest.warns(PruningWarning, match=r"layer fc2 is collapsing: .* lower compression, or try the other criter"):
         pruner.finalise()
     for weight in network.weights:
         weight.value[...] = rng.normal(size=weight.value.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PruningWarning)
-        Magnitude(network, "global", compression=4).finalise()
+        Magnitude(network, criterion="global", compression=4).finalise()
 
 
-@pytest.mark.parametrize("method", ["dense", "fixed mask"])
-def test_methods_that_do_not_prune_are_neither_warned_nor_looked_at(method, monkeypatch):
+@pytest.mark.parametrize("kind", [Pruner, FixedMask])
+def test_methods_that_do_not_prune_cause_no_warning_and_no_work(kind, monkeypatch):
     network = linear(30, 100, 10)
     masks = full_of(network)
     masks["fc1.weight"][3:] = False
-    monkeypatch.setattr(checkup_module, "unit_links", lambda masks: pytest.fail("the masks were walked through"))
-    assert said(masks, network, method) == []
+    monkeypatch.setattr(monitor_module, "unit_links", lambda masks: pytest.fail("the units were followed"))
+    pruner = kind(network, masks) if kind is FixedMask else kind(network)
+    assert messages(masks, network, pruner.monitor) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PruningWarning)
+        pruner.finalise()
 
 
-def test_what_is_not_a_plain_stack_is_left_alone():
+def test_layers_that_are_not_a_chain_are_not_examined():
     network = linear(30, 100, 10)
     masks = {**full_of(network), "fc2.weight": np.ones((10, 130), bool)}
     masks["fc1.weight"][3:] = False
-    assert said(masks, network) == []
-    assert said({}, network) == []
+    assert messages(masks, network) == []
+    assert messages({}, network) == []
 
 
 @pytest.mark.parametrize("folder", sorted(RESULTS.glob("main/*l0*")), ids=lambda folder: folder.name)
 def test_the_runs_of_the_readme_have_no_bottleneck(folder):
     network, _ = load_model(folder)
-    assert said({weight.name: weight.value != 0 for weight in network.weights}, network) == []
+    assert messages({weight.name: weight.value != 0 for weight in network.weights}, network) == []

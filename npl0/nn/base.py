@@ -21,6 +21,7 @@ from npl0.nn.parameter import Parameter
 from npl0.runtime.scratch import Allocator, fresh
 
 Shape = tuple[int, ...]
+_MISSING = object()
 
 
 def _no_generator() -> np.random.Generator:
@@ -86,18 +87,16 @@ class Layer:
         """
         arguments = {}
         for name, argument in inspect.signature(type(self)).parameters.items():
-            if argument.kind not in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY) or not hasattr(self, name):
-                remedy = f"set self.{name} in its constructor, or override describe()"
-                raise ValueError(f"{type(self).__name__} does not keep its argument {name!r}: {remedy}")
-            value = getattr(self, name)
+            value = getattr(self, name, _MISSING)
             if isinstance(argument.default, bool) and (value is None or isinstance(value, Parameter)):
                 value = value is not None
             try:
                 # NumPy's arrays and numbers become lists and numbers, tuples become lists.
                 arguments[name] = json.loads(json.dumps(value, allow_nan=False, default=lambda v: v.tolist()))
             except (AttributeError, TypeError, ValueError) as error:
-                remedy = f"a network could not be stored; override describe() ({error})"
-                raise ValueError(f"{type(self).__name__}.{name} = {value!r} has no JSON form: {remedy}") from error
+                found = "does not keep its argument" if value is _MISSING else f"has no JSON form of {value!r}, its"
+                remedy = f"set self.{name} to a plain value in the constructor, or override describe()"
+                raise ValueError(f"{type(self).__name__} {found} {name!r}: {remedy}") from error
         return arguments
 
     def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:

@@ -1,4 +1,4 @@
-"""Networks as plain values of JSON or TOML, from which they are built again:
+"""Networks as plain values of JSON or TOML, from which they are built again, such as
 
 {"input_shape": [1, 28, 28], "layers": [{"layer": "Conv2d", "out_channels": 20, "kernel_size": 5}, ...]}
 """
@@ -6,7 +6,7 @@
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from npl0 import nn
@@ -57,9 +57,12 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
             raise ValueError("an argument cannot be called 'layer', which stands for the class; rename it")
         if getattr(nn, layer_class.__name__, layer_class) is not layer_class:
             raise ValueError("npl0.nn has a class of this name already; rename yours")
-        if layer_class(**described).describe() != described:
-            remedy = "keep each argument unchanged, in an attribute of its name, or override describe()"
-            raise ValueError(f"the arguments {described} make another layer: {remedy}")
+        again = None
+        with suppress(TypeError):
+            again = layer_class(**described).describe()
+        if again != described:
+            remedy = "keep each unchanged in an attribute of its name, or override describe()"
+            raise ValueError(f"its arguments {described} do not make the same layer: {remedy}")
     return {"layer": layer_class.__name__, **described}
 
 

@@ -44,8 +44,7 @@ class Network:
     Raises
     ------
     ValueError
-        If a layer does not accept the shape that the layer before it returns, or could not be stored; the message names
-        the layer.
+        If a layer does not accept the shape of its input, or could not be stored; the message names the layer.
     """
 
     def __init__(
@@ -106,13 +105,9 @@ class Network:
 
     def describe(self) -> dict[str, Any]:
         """Return what the network is built from, without its arrays, as plain JSON values."""
-        return {
-            "name": self.name,
-            "input_shape": list(self.input_shape),
-            "dtype": self.dtype.name,
-            "shard_size": self.shard_size,
-            "layers": [describe_layer(layer) for layer in self.layers],
-        }
+        described = {"name": self.name, "input_shape": list(self.input_shape), "dtype": self.dtype.name}
+        layers = [describe_layer(layer) for layer in self.layers]
+        return {**described, "shard_size": self.shard_size, "layers": layers}
 
     def __repr__(self) -> str:
         outputs, *others = self.output_shape
@@ -164,8 +159,7 @@ class Network:
         return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=False)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
-        # From (N, C, H, W) of any number type, as callers pass them, to floats with the batch last.
-        # Always a copy: layers may overwrite it.
+        # From (N, C, H, W) of any number type to floats, batch last; always a copy, which layers may overwrite.
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
     def _contexts(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Context]:
@@ -272,7 +266,7 @@ class Network:
             prepared = self._prepare(workers.threads, workers)
 
             def run_lane(lane: int) -> None:
-                # Each lane has its own scratch memory and takes every so-many-th shard.
+                # Each lane has its own scratch memory and processes every n-th shard, n being the number of lanes.
                 for part in shards[lane :: workers.threads]:
                     contexts = self._contexts(lane, False, prepared, ())
                     logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)

@@ -223,15 +223,15 @@ ReLUAgain = type("ReLU", (Scale,), {})
     [
         (
             Forgetful(3),
-            r"layer 2 \(Forgetful\): .* does not keep its argument 'size': set self\.size in its constructor",
+            r"layer 2 \(Forgetful\): .* does not keep its argument 'size': set self\.size to a plain value",
         ),
-        (Arguments(3), r"layer 2 \(Arguments\): .* does not keep its argument 'args': .* override describe\(\)"),
+        (Arguments(3), r"layer 2 \(Arguments\): its arguments \{'args': \[3\]\} do not make the same layer"),
         (
             Unplain(3),
-            r"layer 2 \(Unplain\): Unplain\.function = <ufunc 'tanh'> has no JSON form: .*override describe\(\)",
+            r"layer 2 \(Unplain\): Unplain has no JSON form of <ufunc 'tanh'>, its 'function': .*override describe\(\)",
         ),
-        (Scale(3, np.nan), r"layer 2 \(Scale\): Scale\.factor = nan has no JSON form"),
-        (Changing(3, 0.7), r"layer 2 \(Changing\): the arguments .* make another layer: keep each argument unchanged"),
+        (Scale(3, np.nan), r"layer 2 \(Scale\): Scale has no JSON form of nan, its 'factor'"),
+        (Changing(3, 0.7), r"layer 2 \(Changing\): its arguments .* do not make the same layer: keep each unchanged"),
         (ReLUAgain(3), r"layer 2 \(ReLU\): npl0\.nn has a class of this name already; rename yours"),
     ],
 )

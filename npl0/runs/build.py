@@ -23,7 +23,11 @@ def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
     """
     source = DATASETS[config.data] if dataset is None else dataset
     shape, classes = source.image_shape, source.n_classes
-    of_data = {"seed": None} if dataset is None else {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
+    if dataset is None:
+        # Nothing is computed, so any statistics of the images will do.
+        of_data = {"seed": None, "mean": [0.5] * shape[0], "std": [0.5] * shape[0]}
+    else:
+        of_data = {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
     try:
         if config.network is not None:
             facts = {"name": config.model, "shard_size": config.shard_size}

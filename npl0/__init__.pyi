@@ -26,10 +26,10 @@ from .pruning import Magnitude as Magnitude
 from .pruning import Masks as Masks
 from .pruning import Plan as Plan
 from .pruning import Pruner as Pruner
-from .pruning import PruningWarning as PruningWarning
 from .pruning import Step as Step
 from .pruning import apply_masks as apply_masks
 from .pruning import density as density
+from .runs import PruningWarning as PruningWarning
 from .runs import fit as fit
 from .runtime import ConfigError as ConfigError
 from .runtime import Npl0Error as Npl0Error
@@ -42,6 +42,7 @@ from .training import Adam as Adam
 from .training import DivergedError as DivergedError
 from .training import EpochRow as EpochRow
 from .training import Observer as Observer
+from .training import Optimizer as Optimizer
 from .training import Progress as Progress
 from .training import Recipe as Recipe
 from .training import Stage as Stage

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from npl0 import cli, data, pruning, runs, runtime, training
+from npl0 import cli, data, runs, runtime, training
 from npl0.cli.guard import guard
 from npl0.settings.flags import (
     Parser,
@@ -192,11 +192,11 @@ class Command:
     @contextmanager
     def _warnings_as_notes(self) -> Iterator[None]:
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            is_pruning = isinstance(message, pruning.PruningWarning)
+            is_pruning = isinstance(message, runs.PruningWarning)
             self.bar.write(f"warning: {message.text(flag_of_setting) if is_pruning else message}")
 
         with warnings.catch_warnings():
-            warnings.simplefilter("always", pruning.PruningWarning)
+            warnings.simplefilter("always", runs.PruningWarning)
             warnings.showwarning = show
             yield
 

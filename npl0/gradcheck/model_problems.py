@@ -16,7 +16,7 @@ from npl0.pruning.base import Plan, Pruner, Step
 from npl0.pruning.fixed_mask import FixedMask
 from npl0.pruning.l0 import L0
 from npl0.runtime import rng
-from npl0.training.optimizers import SGD, Adam, Optimizer
+from npl0.training.optimizers import SGD, Adam, Optimizer, Rule
 
 
 def layer_problem(draw: Draw, make: Callable[[], Layer], shape: tuple[int, ...], examples: int = 6) -> GradientProblem:
@@ -135,7 +135,7 @@ def l0_problem(
 
 
 def _optimizer_problem(
-    draw: Draw, reference: Callable, numbers: Callable, kind: type[Optimizer], decay: float, **settings
+    draw: Draw, reference: Callable, numbers: Callable, kind: type[Rule], decay: float, **settings
 ) -> UpdateProblem:
     """Three steps at rate 0.1, against `reference(value, grad, *slots, *numbers(t))` with t = 1, 2, 3."""
     value, grads = draw.normal(20), draw.normal(3, 20)
@@ -148,7 +148,7 @@ def _optimizer_problem(
 
     def tested():
         parameter = Parameter(value.copy(), "weight", "w")
-        optimizer = kind([ParameterGroup([parameter], 0.1, decay)], **settings)
+        optimizer = Optimizer([ParameterGroup([parameter], 0.1, decay)], kind(**settings))
         for number, grad in enumerate(grads):
             parameter.grad[...] = grad
             optimizer.step(draw.workers, Step(number))

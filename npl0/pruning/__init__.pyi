@@ -9,4 +9,3 @@ from .masks import Masks as Masks
 from .masks import apply_masks as apply_masks
 from .masks import density as density
 from .methods import METHODS as METHODS
-from .monitor import PruningWarning as PruningWarning

@@ -10,7 +10,6 @@ import numpy as np
 from npl0.nn.network import Network
 from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.pruning.masks import Masks, apply_masks
-from npl0.pruning.monitor import CollapseMonitor
 from npl0.runtime.threads import Workers
 
 
@@ -60,13 +59,12 @@ class Pruner:
     name = "dense"
     # The stage of a run that this pruner serves; it keys the random draws.
     stage = "train"
-    # What to do about the troubles of `npl0.pruning.monitor`; settings stand in the text as {name}.
+    # What to do about a layer that died, is collapsing or was hardly pruned; settings stand in the text as {name}.
     remedies: Mapping[str, str] = {}
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.workers: Workers | None = None
-        self.monitor = CollapseMonitor(network, self.remedies)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.network!r})"
@@ -121,17 +119,10 @@ class Pruner:
         return None
 
     def finalise(self) -> Masks:
-        """Prune: leave the pruned weights in the network, and return which are kept.
-
-        Warns
-        -----
-        PruningWarning
-            If a layer died, is collapsing, or was hardly pruned.
-        """
+        """Prune: leave the pruned weights in the network, and return which are kept."""
         self.write_test_weights()
         masks = self.masks()
         apply_masks(self.network, masks)
-        self.monitor.review(masks)
         return masks
 
     def state(self) -> dict[str, np.ndarray]:

@@ -26,6 +26,11 @@ class FixedMask(Pruner):
 
     name = "fixed mask"
     stage = "retrain"
+    remedies = {  # noqa: RUF012 - a constant
+        "died": "prune less, in this layer first",
+        "is collapsing": "prune less, in this layer first",
+        "was hardly pruned": "prune more",
+    }
 
     def __init__(self, network: Network, masks: Masks) -> None:
         super().__init__(network)

@@ -25,7 +25,6 @@ from npl0.ops.gated_weight import gated_weight, gated_weight_backward
 from npl0.pruning.base import Plan, Pruner, Step, load_arrays_into
 from npl0.pruning.masks import Masks
 from npl0.pruning.methods import L0Settings
-from npl0.pruning.monitor import COLLAPSING, DIED, UNPRUNED
 from npl0.runtime import rng
 
 # log_alpha stays within ±CLAMP: wide enough for P(z > 0) to vanish (at ±4.6 it could not fall below 4.7 %).
@@ -76,9 +75,9 @@ class L0(Pruner):
 
     name = "l0"
     remedies = {  # noqa: RUF012 - a constant
-        DIED: "lower {l0_lambda}, or this layer's factor in {layer_lambda}",
-        UNPRUNED: "raise {l0_lambda} or train longer",
-        COLLAPSING: "halve its factor in {layer_lambda}, lengthen {ramp_epochs}, or start from a trained network",
+        "died": "lower {l0_lambda}, or this layer's factor in {layer_lambda}",
+        "was hardly pruned": "raise {l0_lambda} or train longer",
+        "is collapsing": "halve its factor in {layer_lambda}, lengthen {ramp_epochs}, or start from a trained network",
     }
 
     def __init__(self, network: Network, **settings) -> None:

@@ -6,7 +6,6 @@ from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.pruning.masks import Masks
 from npl0.pruning.methods import MagnitudeSettings
-from npl0.pruning.monitor import COLLAPSING, DIED, UNPRUNED
 
 
 def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -42,9 +41,9 @@ class Magnitude(Pruner):
 
     name = "magnitude"
     remedies = {  # noqa: RUF012 - a constant
-        DIED: "lower {compression}, or try the other {criterion}",
-        UNPRUNED: "raise {compression} or {quality}",
-        COLLAPSING: "lower {compression}, or try the other {criterion}",
+        "died": "lower {compression}, or try the other {criterion}",
+        "was hardly pruned": "raise {compression} or {quality}",
+        "is collapsing": "lower {compression}, or try the other {criterion}",
     }
 
     def __init__(self, network: Network, **settings) -> None:

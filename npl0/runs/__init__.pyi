@@ -5,5 +5,7 @@ from .fit import fit as fit
 from .folder import RunFolder as RunFolder
 from .folder import RunFolderError as RunFolderError
 from .interrupt import interruptible as interruptible
+from .monitor import CollapseMonitor as CollapseMonitor
+from .monitor import PruningWarning as PruningWarning
 from .pipeline import Run as Run
 from .start import digest_start as digest_start

@@ -8,12 +8,10 @@ import numpy as np
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
-from npl0.training.optimizers import CombinedOptimizer, Optimizer
+from npl0.training.optimizers import Optimizer
 
 
-def save_checkpoint(
-    path: Path, header: dict[str, Any], network: Network, pruner: Pruner, optimizer: Optimizer | CombinedOptimizer
-) -> None:
+def save_checkpoint(path: Path, header: dict[str, Any], network: Network, pruner: Pruner, optimizer: Optimizer) -> None:
     """Write the state of a training, and a header of JSON values, atomically."""
     parts = {"network": network, "pruner": pruner, "optimizer": optimizer}
     arrays = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.state().items()}

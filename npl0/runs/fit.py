@@ -15,6 +15,7 @@ from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.runs.checkpoint import read_checkpoint, save_checkpoint
 from npl0.runs.interrupt import interruptible
+from npl0.runs.monitor import CollapseMonitor
 from npl0.runtime.threads import Workers, available_threads
 from npl0.storage.archive import CheckpointError
 from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
@@ -58,6 +59,11 @@ def fit(
     Returns
     -------
     rows : one row per epoch, with loss, accuracies and the number of kept weights.
+
+    Warns
+    -----
+    PruningWarning
+        If a layer died, is collapsing, or was hardly pruned.
 
     Raises
     ------
@@ -106,6 +112,9 @@ class _Follower(Observer):
 
     def __init__(self, stage, network, pruner, optimizer, images, labels, checkpoint, stop: Event, quiet: bool) -> None:
         self.parts, self.stop = (network, pruner, optimizer), stop
+        self.monitor = CollapseMonitor(network, pruner.remedies)
+        if pruner.stage == "retrain":
+            self.monitor.review(pruner.masks())
         self.rows: list[EpochRow] = []
         self.progress = Progress()
         self.path = None if checkpoint is None else Path(checkpoint)
@@ -133,6 +142,7 @@ class _Follower(Observer):
             raise StopTraining
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
+        self.monitor.watch(self.parts[1].masks())
         self.rows.append(row)
         self.save()
 

@@ -14,6 +14,7 @@ from npl0.runs.build import build_network, build_pruner
 from npl0.runs.checkpoint import read_checkpoint, save_checkpoint
 from npl0.runs.environment import describe_environment
 from npl0.runs.folder import RunFolder
+from npl0.runs.monitor import CollapseMonitor
 from npl0.runs.result import RunState, make_result
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.settings import ConfigError
@@ -76,6 +77,7 @@ class Run:
             self.start = load_start(config, self.network)
         self.state = RunState()
         self.pruner: Pruner = build_pruner(config, self.network)
+        self.monitor = CollapseMonitor(self.network, self.pruner.remedies)
 
     # ---- the flow -------------------------------------------------------------------------------------------
 
@@ -134,6 +136,7 @@ class Run:
         began = time.perf_counter()
         self.state.expected_l0 = self.pruner.expected_l0()
         masks = self.pruner.finalise()
+        self.monitor.review(masks)
         self.state.seconds["prune"] = time.perf_counter() - began
         if self.config.prunes:
             self._test("pruned", "prune")
@@ -208,6 +211,7 @@ class _Recorder(Observer):
         self.run.observer.after_step(progress, loss)
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
+        self.run.monitor.watch(self.run.pruner.masks())
         self.run.state.rows.append(row)
         self.run.save()
         self.run.folder.write_log(self.run.state.rows)

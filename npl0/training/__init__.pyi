@@ -11,5 +11,6 @@ from .metrics import count_correct as count_correct
 from .metrics import measure_layers as measure_layers
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
+from .optimizers import Optimizer as Optimizer
 from .recipe import Recipe as Recipe
 from .warm_up import compile_kernels as compile_kernels

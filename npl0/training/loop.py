@@ -14,7 +14,7 @@ from npl0.runtime.settings import Npl0Error
 from npl0.runtime.threads import Workers
 from npl0.training.augment import augment
 from npl0.training.metrics import WeightCount, count_correct, first_not_finite
-from npl0.training.optimizers import CombinedOptimizer, Optimizer, build_optimizer
+from npl0.training.optimizers import Optimizer, build_optimizer
 from npl0.training.recipe import Recipe
 
 STAGES = ("train", "retrain")
@@ -51,7 +51,7 @@ class Stage:
         fraction = number / (self.recipe.epochs * steps_per_epoch)
         return Step(number, fraction, factor, self.recipe.learning_rate * factor)
 
-    def begin(self, pruner: Pruner, n_train: int) -> Optimizer | CombinedOptimizer:
+    def begin(self, pruner: Pruner, n_train: int) -> Optimizer:
         """Prepare the pruner, and return the optimiser of its parameters."""
         pruner.begin(self.plan(n_train))
         return build_optimizer(self.recipe, pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay))
@@ -120,7 +120,7 @@ def train_stage(
     stage: Stage,
     network: Network,
     pruner: Pruner,
-    optimizer: Optimizer | CombinedOptimizer,
+    optimizer: Optimizer,
     images: np.ndarray,
     labels: np.ndarray,
     workers: Workers,
@@ -190,9 +190,7 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
     for parameter in network.parameters:
         if not np.isfinite(parameter.value).all():
             raise DivergedError(_advise(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
-    masks = pruner.masks()
-    pruner.monitor.watch(masks)
-    weights = WeightCount.of_masks(masks)
+    weights = WeightCount.of_masks(pruner.masks())
     progress.seconds += progress.epoch_seconds
     row = EpochRow(
         stage.name,

@@ -1,6 +1,6 @@
 """Optimisers over groups of parameters. The arithmetic of an update is in `npl0.ops.update`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,31 +13,78 @@ from npl0.runtime.threads import BLOCK, Workers
 from npl0.training.recipe import Recipe
 
 
-@dataclass
+class Rule:
+    """How an array moves by its gradient. `slots` names the arrays of its shape that the rule remembers."""
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def update(self, value: np.ndarray, grad: np.ndarray, *slots_and_numbers) -> None:
+        """Update a flat array in place; the arguments end in the slots, learning rate, weight decay and step t >= 1."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    """SGD with momentum (`npl0.ops.update.sgd_reference`)."""
+
+    slots = ("velocity",)
+    momentum: float = 0.9
+    nesterov: bool = True
+
+    def update(self, value: np.ndarray, grad: np.ndarray, velocity: np.ndarray, rate, weight_decay, t: int) -> None:
+        number = value.dtype.type
+        numbers = (number(rate), number(self.momentum), number(weight_decay))
+        sgd_kernel(value, grad, velocity, *numbers, self.nesterov)
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """Adam (`npl0.ops.update.adam_reference`)."""
+
+    slots = ("m", "v")
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def update(self, value: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, rate, weight_decay, t) -> None:
+        number = value.dtype.type
+        step_size, correction = rate / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+        numbers = (step_size, self.beta1, self.beta2, self.epsilon, correction, weight_decay)
+        adam_kernel(value, grad, m, v, *map(number, numbers))
+
+
 class Optimizer:
-    """The base class: it walks over groups, parameters and blocks; `update` moves one block."""
+    """Moves groups of parameters by their gradients.
 
-    groups: list[ParameterGroup]
-    steps: int = field(default=0, init=False)
-    slot_names: ClassVar[tuple[str, ...]] = ()
+    Parameters
+    ----------
+    groups : the groups; every parameter is in one of them only.
+    rule : how parameters move. Groups that are `always_adam` move by an Adam with the usual constants instead: by
+        plain gradients, gates would need millions of steps to close.
 
-    def __post_init__(self) -> None:
-        names = [parameter.name for group in self.groups for parameter in group.parameters]
+    Attributes
+    ----------
+    steps : the number of steps taken.
+    """
+
+    def __init__(self, groups: list[ParameterGroup], rule: Rule) -> None:
+        self.groups, self.rule, self.steps = groups, rule, 0
+        names = [parameter.name for group in groups for parameter in group.parameters]
         if len(set(names)) != len(names):
-            raise ValueError("every parameter must have a name of its own and stand in one group only")
-        self.slots = {
-            parameter.name: tuple(np.zeros_like(parameter.value) for _ in self.slot_names)
-            for group in self.groups
+            raise ValueError("every parameter must have a name of its own and be in one group only")
+        self._slots = {
+            parameter.name: [np.zeros_like(parameter.value) for _ in self.rule_of(group).slots]
+            for group in groups
             for parameter in group.parameters
         }
 
     def __repr__(self) -> str:
-        count = sum(parameter.size for group in self.groups for parameter in group.parameters)
-        return f"{type(self).__name__}({count:,} values in {len(self.groups)} groups, after {self.steps:,} steps)"
+        size = sum(parameter.size for group in self.groups for parameter in group.parameters)
+        return f"Optimizer({self.rule}, {size:,} values in {len(self.groups)} groups, after {self.steps:,} steps)"
 
-    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
-        """Update one flat block in place."""
-        raise NotImplementedError
+    def rule_of(self, group: ParameterGroup) -> Rule:
+        """Return the rule that moves a group."""
+        return Adam() if group.always_adam else self.rule
 
     def step(self, workers: Workers, step: Step) -> None:
         """Move every parameter by its gradient, at the learning rates of this training step."""
@@ -45,13 +92,14 @@ class Optimizer:
         tasks = []
         for group in self.groups:
             factor = SCHEDULES[group.schedule](step.fraction) if group.schedule else step.rate_factor
-            rate = group.learning_rate * factor
+            numbers = (group.learning_rate * factor, group.weight_decay, self.steps)
             for parameter in group.parameters:
-                arrays = (parameter.value, parameter.grad, *self.slots[parameter.name])
+                arrays = (parameter.value, parameter.grad, *self._slots[parameter.name])
                 flat = [array.reshape(-1) for array in arrays]
                 for start in range(0, parameter.size, BLOCK):
-                    tasks.append((group, rate, *(array[start : start + BLOCK] for array in flat)))
-        workers.map(lambda task: self.update(*task), tasks)
+                    block = [array[start : start + BLOCK] for array in flat]
+                    tasks.append((self.rule_of(group), block, numbers))
+        workers.map(lambda task: task[0].update(*task[1], *task[2]), tasks)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that a resumed stage needs, by name (not copies)."""
@@ -59,96 +107,19 @@ class Optimizer:
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Load what `state` returned; KeyError or ValueError if it belongs to another optimiser."""
-        self.steps = int(arrays["steps"])
         load_arrays_into(self._slot_arrays(), arrays)
+        self.steps = int(arrays["steps"])
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
         return {
-            f"{name}.{slot}": array
-            for name, slots in self.slots.items()
-            for slot, array in zip(self.slot_names, slots, strict=True)
+            f"{parameter.name}.{slot}": array
+            for group in self.groups
+            for parameter in group.parameters
+            for slot, array in zip(self.rule_of(group).slots, self._slots[parameter.name], strict=True)
         }
 
 
-@dataclass(repr=False)
-class SGD(Optimizer):
-    """SGD with momentum (`npl0.ops.update.sgd_reference`)."""
-
-    slot_names = ("velocity",)
-    momentum: float = 0.9
-    nesterov: bool = True
-
-    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
-        number = value.dtype.type
-        sgd_kernel(value, grad, *slots, number(rate), number(self.momentum), number(group.weight_decay), self.nesterov)
-
-
-@dataclass(repr=False)
-class Adam(Optimizer):
-    """Adam (`npl0.ops.update.adam_reference`)."""
-
-    slot_names = ("m", "v")
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def update(self, group: ParameterGroup, rate: float, value: np.ndarray, grad: np.ndarray, *slots) -> None:
-        number = value.dtype.type
-        adam_kernel(
-            value,
-            grad,
-            *slots,
-            number(rate / (1 - self.beta1**self.steps)),
-            number(self.beta1),
-            number(self.beta2),
-            number(self.epsilon),
-            number(1 / (1 - self.beta2**self.steps)),
-            number(group.weight_decay),
-        )
-
-
-class CombinedOptimizer:
-    """Several optimisers over different groups, used as one.
-
-    Parameters
-    ----------
-    parts : the optimisers; no parameter may be in two of them.
-    """
-
-    def __init__(self, parts: list[Optimizer]) -> None:
-        self.parts = parts
-
-    def __repr__(self) -> str:
-        return f"CombinedOptimizer({self.parts!r})"
-
-    @property
-    def groups(self) -> list[ParameterGroup]:
-        """The groups of all parts."""
-        return [group for part in self.parts for group in part.groups]
-
-    def step(self, workers: Workers, step: Step) -> None:
-        """Take one step with each part."""
-        for part in self.parts:
-            part.step(workers, step)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the states of the parts, each name with the number of its part."""
-        return {f"{i}.{name}": array for i, part in enumerate(self.parts) for name, array in part.state().items()}
-
-    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Load what `state` returned."""
-        for i, part in enumerate(self.parts):
-            prefix = f"{i}."
-            part.load_state({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
-
-
-def build_optimizer(recipe: Recipe, groups: list[ParameterGroup]) -> Optimizer | CombinedOptimizer:
+def build_optimizer(recipe: Recipe, groups: list[ParameterGroup]) -> Optimizer:
     """Build the optimiser of a recipe for the groups that a pruner gives."""
-    chosen = [group for group in groups if not group.always_adam]
-    always_adam = [group for group in groups if group.always_adam]
-    if recipe.optimizer == "adam":
-        optimizer = Adam(chosen, beta1=recipe.momentum)
-    else:
-        optimizer = SGD(chosen, momentum=recipe.momentum)
-    # The gates have an Adam of their own: by plain gradients they would need millions of steps to close.
-    return CombinedOptimizer([optimizer, Adam(always_adam)]) if always_adam else optimizer
+    rule = SGD(recipe.momentum) if recipe.optimizer == "sgd" else Adam(recipe.momentum)
+    return Optimizer(groups, rule)

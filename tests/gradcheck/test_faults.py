@@ -1,7 +1,6 @@
 """Wrong backward passes of all the kinds that people write: the checker must reject each by a wide margin."""
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -144,13 +143,13 @@ class StatisticsConstant(BatchNorm):
 
 
 class DecayForgotten(SGD):
-    def update(self, group, *others):
-        super().update(replace(group, weight_decay=0.0), *others)
+    def update(self, value, grad, velocity, rate, weight_decay, t):
+        super().update(value, grad, velocity, rate, 0.0, t)
 
 
 class PlainMomentum(SGD):
-    def update(self, group, rate, value, grad, velocity):
-        sgd_reference(value, grad, velocity, rate, self.momentum, group.weight_decay, False)
+    def update(self, value, grad, velocity, rate, weight_decay, t):
+        sgd_reference(value, grad, velocity, rate, self.momentum, weight_decay, False)
 
 
 def l0(gate_shape, kind, *network):

@@ -1,9 +1,16 @@
 """Kernels give the same bits whether they were just compiled or loaded from the cache."""
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+import npl0.ops
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,6 +27,20 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in network.state().value
 """
 
 
+def test_every_compiled_function_that_a_kernel_calls_is_inlined():
+    names = [module.name for module in pkgutil.iter_modules(npl0.ops.__path__)]
+    functions = [
+        entry
+        for name in names
+        for entry in vars(importlib.import_module(f"npl0.ops.{name}")).values()
+        if isinstance(entry, Dispatcher)
+    ]
+    called = {name for function in functions for name in function.py_func.__code__.co_names}
+    inlined = {function.py_func.__name__ for function in functions if function.targetoptions.get("forceinline")}
+    assert {function.py_func.__name__ for function in functions} & called == inlined != set()
+
+
+@pytest.mark.slow
 def test_a_training_that_compiles_its_kernels_has_the_bits_of_one_that_loads_them(tmp_path):
     command, environment = [sys.executable, "-c", TRAIN], {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     compiled, loaded = (

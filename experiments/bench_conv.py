@@ -1,11 +1,11 @@
-"""Time Conv2d by im2col against Winograd: `python experiments/bench_conv.py`, the measurement behind `winograd_tile`.
+"""Time Conv2d by im2col and by Winograd: `python experiments/bench_conv.py`, the source of `Conv2d.winograd_tile`.
 
-For every shape, one thread, forward and backward of one shard, with the weight transform, which a step does once.
-Winograd is what `Conv2d` uses: separable transforms for 3 x 3 (`npl0.ops.winograd3x3`), matrix products for other
-kernels (`npl0.ops.winograd`). Every tile that divides the output has its turn, so a map of 4 x 4 has two and one of
-2 x 2 has F(2x2, 3x3). The first layer of a network needs no input gradient and is timed without one. The algorithms
-take turns; every row shows the smallest and the median time, the ratio of medians to im2col, and the largest
-difference of y, relative to the largest y.
+For every shape it times forward and backward of one shard on one thread, with the weight transform that a step does
+once. Winograd runs as in `Conv2d`: separable transforms for 3 x 3 kernels (`npl0.ops.winograd3x3`), matrix products for
+others (`npl0.ops.winograd`). Every tile that divides the output is tried, so a 4 x 4 map has two candidates and a 2 x 2
+map has F(2x2, 3x3) only. The first layer of a network needs no input gradient and is timed without it. The algorithms
+take turns. A row shows the shortest and the median time, the ratio of the median to that of im2col, and the largest
+difference of y relative to the largest |y|.
 """
 
 import statistics
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from measuring import positive, restart_if_kernel_is_forced
+from measuring import restart_if_kernel_is_forced
 from npl0.cli.tables import table
-from npl0.nn import Conv2d
-from npl0.nn.layers import Context
+from npl0.nn.base import Context
+from npl0.nn.conv import Conv2d
 from npl0.ops import winograd
 from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import Workers
-from npl0.settings.flags import Parser
+from npl0.settings.flags import Parser, at_least_one
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One convolution: channels, kernel and padding, side of its square input."""
+    """A convolution with stride 1; `side` is that of its square input, in pixels."""
 
     name: str
     in_channels: int
@@ -50,7 +50,7 @@ SHAPES = (
     Shape("VGG", 256, 512, 3, 1, 4),
     Shape("VGG", 512, 512, 3, 1, 4),
     Shape("VGG", 512, 512, 3, 1, 2),
-    # Few channels, where transforms and products cost about the same; a side of 14 leaves only the tile of 2.
+    # With few channels, transforms and products cost about the same; a side of 14 fits only tiles of 2.
     Shape("few", 4, 32, 5, 0, 12),
     Shape("few", 8, 32, 5, 0, 12),
     Shape("few", 8, 32, 3, 1, 16),
@@ -61,13 +61,13 @@ SHAPES = (
 
 
 class Candidate:
-    """A convolution by one algorithm, on the data of its shape.
+    """A convolution of random data by one algorithm.
 
     Parameters
     ----------
-    shape : what to convolve.
+    shape : the convolution.
     tile : m of F(m x m, r x r), or 0 for im2col.
-    batch : examples of the shard.
+    batch : the number of examples in the shard.
     """
 
     def __init__(self, shape: Shape, tile: int, batch: int) -> None:
@@ -78,14 +78,14 @@ class Candidate:
         generator = np.random.default_rng(0)
         self.conv.initialise(generator, np.dtype(np.float32))
         out_shape = self.conv.output_shape((shape.in_channels, shape.side, shape.side))
-        # Conv2d takes the largest tile that fits; here every tile that fits has its turn.
+        # Conv2d takes the largest tile that fits; here every fitting tile is tried.
         self.conv.tile = tile
         self.x = generator.standard_normal((shape.in_channels, shape.side, shape.side, batch), np.float32)
         self.grad_y = generator.standard_normal((*out_shape, batch), np.float32)
         self.times: list[float] = []
 
     def step(self) -> np.ndarray:
-        """Do forward and backward, note the time in ms, and return y (scratch memory)."""
+        """Run forward and backward, record the time in ms, and return y, which is scratch memory."""
         began = time.perf_counter()
         self.context.prepared = self.conv.prepare(self.context.new)
         y, cache = self.conv.forward(self.x, self.context)
@@ -95,29 +95,29 @@ class Candidate:
 
 
 def fitting_tiles(shape: Shape) -> list[int]:
-    """Return the tiles that Winograd could use for a shape, and 0 for im2col before them."""
+    """Return 0 for im2col, then the tiles that Winograd could use for a shape."""
     out_side = shape.side + 2 * shape.padding - shape.kernel_size + 1
     return [0, *(m for m in (2, 4) if not out_side % m and winograd.supports(shape.kernel_size, 1, m))]
 
 
 def automatic_tile(shape: Shape) -> int:
-    """Return what the rule in `Conv2d.winograd_tile` takes for a shape."""
+    """Return the tile that `Conv2d.winograd_tile` chooses for a shape."""
     conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, padding=shape.padding)
     conv.bind((shape.in_channels, shape.side, shape.side))
     return conv.tile
 
 
 def algorithm_name(tile: int, kernel_size: int) -> str:
-    """Return how a tile is called in the table."""
+    """Return the name of an algorithm in the table."""
     return f"F({tile}x{tile}, {kernel_size}x{kernel_size})" if tile else "im2col"
 
 
 def measure(shape: Shape, batch: int, repeats: int) -> tuple[list[list[str]], str]:
-    """Time all algorithms on one shape; return the table's rows, and a complaint if the rule takes a slower one."""
+    """Time all algorithms on one shape; return the rows of the table, and a line if the rule chooses a slower one."""
     candidates = {tile: Candidate(shape, tile, batch) for tile in fitting_tiles(shape)}
     first_y = {tile: candidate.step().copy() for tile, candidate in candidates.items()}
     for candidate in candidates.values():
-        # The first step compiled the kernels and touched the scratch memory.
+        # The first step compiled the kernels and mapped the scratch memory.
         candidate.times.clear()
     for _ in range(repeats):
         for candidate in candidates.values():
@@ -144,18 +144,18 @@ def measure(shape: Shape, batch: int, repeats: int) -> tuple[list[list[str]], st
     if chosen == fastest:
         return rows, ""
     names = [algorithm_name(tile, shape.kernel_size) for tile in (chosen, fastest)]
-    return rows, f"{title}: auto takes {names[0]}, {medians[chosen] / medians[fastest]:.2f} times the {names[1]}"
+    return rows, f"{title}: auto takes {names[0]}, {medians[chosen] / medians[fastest]:.2f} times as long as {names[1]}"
 
 
 def main() -> None:
-    """Measure all shapes and print the table and what contradicts the rule."""
+    """Measure all shapes, and print the table and the shapes for which the rule is not the fastest."""
     restart_if_kernel_is_forced()
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("--batch", type=positive, default=64, metavar="N", help="examples of the shard (default 64)")
-    parser.add_argument("--repeats", type=positive, default=9, metavar="N", help="timed steps (default 9)")
+    parser.add_argument("--batch", type=at_least_one, default=64, metavar="N", help="examples per shard (default 64)")
+    parser.add_argument("--repeats", type=at_least_one, default=9, metavar="N", help="timed steps (default 9)")
     arguments = parser.parse_args()
     rows, complaints = [], []
-    # The workers hold BLAS to one thread.
+    # Inside Workers(1), BLAS runs on one thread.
     with Workers(1):
         for number, shape in enumerate(SHAPES, 1):
             print(f"shape {number} of {len(SHAPES)}", file=sys.stderr)

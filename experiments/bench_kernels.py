@@ -1,10 +1,11 @@
-"""Time every Numba kernel beside its NumPy reference, on the arrays of a step of LeNet-5 and of VGG-16.
+"""Time every Numba kernel beside its NumPy reference: `python experiments/bench_kernels.py`.
 
-A kernel is a claim, and stays only where this shows it faster. One thread, kernel and reference in turn; the smallest
-and the median time of each, in milliseconds, and the ratio of the medians.
+The arrays are those of a training step. A kernel stays in npl0 only if it is faster than NumPy here. Kernel and
+reference run in turn on one thread; a row shows the shortest and the median time of each in milliseconds, and the ratio
+of the medians.
 
-The reference of the transforms of `npl0.ops.winograd3x3` is what `npl0.ops.winograd` does in their place: matrix
-products with whole tiles, and im2col or col2im. It has the points of a tile on another axis, and the same numbers.
+The reference of the transforms of `npl0.ops.winograd3x3` is the algorithm of `npl0.ops.winograd`: matrix products on whole
+tiles, with im2col or col2im. It computes the same numbers, with the points of a tile on another axis.
 """
 
 import statistics
@@ -13,21 +14,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from measuring import positive, restart_if_kernel_is_forced
+from measuring import restart_if_kernel_is_forced
 from npl0.cli.tables import table
 from npl0.ops import conv, gated_weight, hard_concrete, norm, pool, update, winograd, winograd3x3
 from npl0.runtime.threads import Workers
-from npl0.settings.flags import Parser
+from npl0.settings.flags import Parser, at_least_one
 
 EXAMPLES, WEIGHTS = 64, 430_500
-# The fourth convolution of VGG-16: channels, and side of its maps.
+# Channels and side of the maps of the fourth convolution of VGG-16.
 CHANNELS, SIDE = 128, 16
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
 
 
 def lenet_cases(generator: np.random.Generator) -> list[Case]:
-    """Return (name, kernel, reference): calls that compute the same."""
+    """Return the cases of LeNet-5: (name, kernel, reference), where both calls compute the same."""
 
     def normal(*shape: int) -> np.ndarray:
         return generator.standard_normal(shape, np.float32)
@@ -41,7 +42,7 @@ def lenet_cases(generator: np.random.Generator) -> list[Case]:
     theta, log_alpha, grad, m, value = (normal(WEIGHTS) for _ in range(5))
     v, u = np.abs(normal(WEIGHTS)), generator.random(WEIGHTS, np.float32)
     z, weight, grad_theta, grad_log_alpha = (np.empty(WEIGHTS, np.float32) for _ in range(4))
-    # A rate of 0 keeps the values where they are, however often a case is called.
+    # With a learning rate of 0 the values stay the same from call to call.
     rate, beta1, beta2, epsilon, one, decay = (np.float32(x) for x in (0, 0.9, 0.999, 1e-8, 1, 0))
 
     def gates() -> np.ndarray:
@@ -119,7 +120,7 @@ def batchnorm_cases(generator: np.random.Generator) -> list[Case]:
 
 
 def winograd_cases(generator: np.random.Generator, m: int) -> list[Case]:
-    """Return the cases of the transforms of F(m x m, 3 x 3); the kernels take a row of tiles at a time, as in use."""
+    """Return the cases of the transforms of F(m x m, 3 x 3); as in training, a kernel call takes one row of tiles."""
     n, rows = m + 2, SIDE // m
     a_t, _, b_t = winograd.tile_matrices(m, 3, np.dtype(np.float32))
     x = generator.standard_normal((CHANNELS, SIDE, SIDE, EXAMPLES), np.float32)
@@ -159,17 +160,17 @@ def winograd_cases(generator: np.random.Generator, m: int) -> list[Case]:
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Return the time of one call."""
+    """Return the time of one call in milliseconds."""
     began = time.perf_counter()
     call()
     return 1e3 * (time.perf_counter() - began)
 
 
 def main() -> None:
-    """Print the table."""
+    """Time all cases and print the table."""
     restart_if_kernel_is_forced()
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="calls of each (default 30)")
+    parser.add_argument("--repeats", type=at_least_one, default=30, metavar="N", help="timed calls (default 30)")
     options = parser.parse_args()
     rows, generator = [], np.random.default_rng(0)
     cases = [*lenet_cases(generator), *batchnorm_cases(generator)]

@@ -1,14 +1,14 @@
-"""Time the step of VGG-16 against batch and width: `python experiments/bench_scaling.py --out DIR [--gated]`.
+"""Time the step of VGG-16 against batch size and width: `python experiments/bench_scaling.py --out DIR [--gated]`.
 
-Both grow the multiply-adds of a step: in proportion to the batch, and nearly to the square of the width. A step should
-grow no faster. Along each curve the column `cost/MACs` is the time relative to the curve's smallest point, divided by
-the multiply-adds relative to it: at most 1 where the time grows no faster than the work.
+The multiply-adds of a step grow in proportion to the batch, and nearly with the square of the width. The time should
+grow no faster. In each curve the column `cost/MACs` is the time relative to the smallest point, divided by the
+multiply-adds relative to it; it is at most 1 where time grows no faster than work.
 
-By default one thread does all of it. Of two, a batch of 64 or less, being a single shard, keeps only one busy; its
-double would cost next to nothing more, and the curve would flatter.
+One thread is the default. With two, a batch of 64 or less would keep only one busy, because it is a single shard; twice
+that batch would cost hardly more, and the curve would look better than it is.
 
-Every point has a process of its own (`bench_training.py`), and the points take turns. A table goes to stdout; the same
-as JSON, and a figure, to DIR as `scaling-plain.json` and `scaling-plain.png` (or `-gated`).
+Every point is measured in its own processes (`bench_training.py`), and the points take turns. The table goes to stdout;
+DIR receives the same figures as JSON, and a plot: `scaling-plain.json` and `scaling-plain.png` (or `-gated`).
 """
 
 import argparse
@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_training import measure
-from measuring import positive
 from npl0.cli.tables import table
-from npl0.settings.flags import Parser
+from npl0.settings.flags import Parser, at_least_one
 
 BATCHES, WIDTHS, BATCH = (32, 64, 128, 256), (0.25, 0.5, 0.75, 1.0), 128
 
@@ -31,7 +30,7 @@ Row = dict[str, Any]
 
 
 def measure_points(points: list[Point], variant: str, arguments: argparse.Namespace) -> dict[Point, Row]:
-    """Measure every point (batch, width), in turn and as often as there are rounds."""
+    """Measure every point (batch, width) once per round, the points in turn."""
     found: dict[Point, list[Row]] = {point: [] for point in points}
     numbers = [f"--{name}={getattr(arguments, name.replace('-', '_'))}" for name in ("threads", "steps", "warm-up")]
     for _ in range(arguments.rounds):
@@ -42,7 +41,7 @@ def measure_points(points: list[Point], variant: str, arguments: argparse.Namesp
 
 
 def summarise(batch: int, width: float, results: list[Row]) -> Row:
-    """Return one row from the rounds of a point."""
+    """Return one row from all rounds of a point."""
     macs, median = results[0]["macs"], statistics.median(result["median"] for result in results)
     peaks = [result["peak_mb"] for result in results if result["peak_mb"]]
     return {
@@ -57,7 +56,7 @@ def summarise(batch: int, width: float, results: list[Row]) -> Row:
 
 
 def with_relative_cost(rows: list[Row]) -> list[Row]:
-    """Return a curve's rows with `cost_over_macs`: time over multiply-adds, both relative to the smallest point."""
+    """Return the rows of a curve with `cost_over_macs`: time by multiply-adds, relative to the smallest point."""
     first = min(rows, key=lambda row: row["macs"])
     return [
         {**row, "cost_over_macs": row["median_ms"] / first["median_ms"] / (row["macs"] / first["macs"])} for row in rows
@@ -65,7 +64,7 @@ def with_relative_cost(rows: list[Row]) -> list[Row]:
 
 
 def label(name: str, rows: list[Row]) -> str:
-    """Return the name of a curve with what stays the same along it."""
+    """Return the name of a curve, with the quantity that is constant along it."""
     fixed = "width" if name == "batch" else "batch"
     return f"{name}, at {fixed} {rows[0][fixed]:g}"
 
@@ -90,8 +89,8 @@ def show(rows: list[Row]) -> str:
 
 
 def draw(curves: dict[str, list[Row]], heading: str, path: Path) -> None:
-    """Draw the points of every curve, and from its smallest one the line along which time grows as the work does."""
-    # Imported after all measurements, since on Linux the peak memory of a child counts from its parent's size.
+    """Plot every curve, and from its smallest point the line along which time is proportional to work."""
+    # Imported after the measurements: on Linux the peak memory of a child is at least the size of its parent.
     import matplotlib
 
     matplotlib.use("Agg")
@@ -112,22 +111,27 @@ def draw(curves: dict[str, list[Row]], heading: str, path: Path) -> None:
 
 
 def main() -> None:
-    """Read the command line, measure, and write table, JSON and figure."""
+    """Read the command line, measure, and write the table, the JSON file and the plot."""
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where JSON and figure go")
-    parser.add_argument("--gated", action="store_true", help="with a gate on every weight")
-    texts = {"nargs": "+", "type": positive, "metavar": "N"}
-    parser.add_argument("--batches", default=BATCHES, help=f"at the largest width (default {BATCHES})", **texts)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for JSON and plot")
+    parser.add_argument("--gated", action="store_true", help="put a gate on every weight")
+    texts = {"nargs": "+", "type": at_least_one, "metavar": "N"}
+    parser.add_argument(
+        "--batches",
+        default=BATCHES,
+        help=f"of the first curve (default {BATCHES})",
+        **texts,
+    )
     texts |= {"type": float, "metavar": "X"}
-    parser.add_argument("--widths", default=WIDTHS, help=f"at one batch (default {WIDTHS})", **texts)
-    numbers = {"--batch": (BATCH, "the batch of all widths"), "--threads": (1, "threads")}
-    numbers |= {"--rounds": (3, "processes for each point"), "--steps": (5, "timed steps of a process")}
-    numbers["--warm-up"] = (2, "steps before them")
+    parser.add_argument("--widths", default=WIDTHS, help=f"of the second curve (default {WIDTHS})", **texts)
+    numbers = {"--batch": (BATCH, "batch size of the second curve"), "--threads": (1, "threads")}
+    numbers |= {"--rounds": (3, "processes per point"), "--steps": (5, "timed steps per process")}
+    numbers["--warm-up"] = (2, "untimed steps before them")
     for flag, (default, text) in numbers.items():
-        parser.add_argument(flag, type=positive, default=default, metavar="N", help=f"{text} (default {default})")
+        parser.add_argument(flag, type=at_least_one, default=default, metavar="N", help=f"{text} (default {default})")
     arguments = parser.parse_args()
     if not importlib.util.find_spec("matplotlib"):
-        parser.error("the figure needs matplotlib: pip install -e '.[plot]'")
+        parser.error("the plot needs matplotlib: pip install -e '.[plot]'")
     arguments.out.mkdir(parents=True, exist_ok=True)
     variant, widest = "gated" if arguments.gated else "plain", max(arguments.widths)
     points = {

@@ -1,16 +1,15 @@
-"""Time one training step of npl0 and of PyTorch, side by side: `python experiments/bench_training.py [--model vgg16]`.
+"""Time one training step of npl0 and of PyTorch side by side: `python experiments/bench_training.py [--model vgg16]`.
 
-A step is all of: pick a batch of uint8 images, standardise, forward, backward, update by the model's optimiser (Adam
-for the LeNets; SGD with Nesterov momentum and weight decay for VGG-16); for the gated variant also one uniform draw a
-weight, the hard-concrete gates, the penalty, and Adam on the gates. PyTorch does the same in its usual form: layers in
-the order convolution, batch norm, ReLU, pooling (npl0 pools before the ReLU, which gives the same numbers), the gated
-weights passed through `torch.func.functional_call`. Neither side augments. npl0 normalises by the statistics of a
-shard of the batch, PyTorch by those of the whole batch. Without PyTorch npl0's figures are shown alone.
+A step picks a batch of uint8 images, standardises it, runs forward and backward, and updates the parameters with the
+model's optimiser: Adam for the LeNets, SGD with Nesterov momentum and weight decay for VGG-16. The gated variant adds
+one uniform draw per weight, the hard-concrete gates, the penalty, and Adam on the gates. PyTorch does the same in its
+usual form: its layers are in the order convolution, batch norm, ReLU, pooling (npl0 pools before ReLU, with the same
+result), and gated weights are passed through `torch.func.functional_call`. Neither side augments. npl0 normalises each
+shard of the batch by its own statistics, PyTorch the whole batch. Without PyTorch, only npl0 is measured.
 
-Every measurement has a process of its own, npl0 and PyTorch in turn, so that both meet the same load of the machine.
-The time of a variant is the median over the rounds of each round's median; the smallest step of all stands beside it.
-Peak memory is the largest resident set of such a process (`ru_maxrss`): with the interpreter, the libraries, and all
-training images.
+Every measurement runs in its own process, and npl0 and PyTorch take turns, so that both meet the same load. The time
+shown for a variant is the median, over the rounds, of the median step; beside it stands the shortest step of all. Peak
+memory is the largest resident set of the process (`ru_maxrss`), with interpreter, libraries and training images.
 """
 
 import argparse
@@ -20,23 +19,26 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from measuring import best_ms, own_kernel_environment, positive
+from measuring import best_ms, own_kernel_environment
 from npl0.cli.tables import table
+from npl0.nn.models import MODELS
 from npl0.runtime.memory import peak_memory_mb
-from npl0.settings.flags import Parser
-from npl0.settings.sections import SCALABLE_MODELS
-from step_setting import RECIPES, VARIANTS, Setting
+from npl0.settings.flags import Parser, at_least_one
+from step_setting import VARIANTS, WORKLOADS, Setting
 
-# The two sides are imported inside functions: each child loads only its own, and the parent none, because on Linux the
-# peak memory of a child counts from its parent's size.
+# Each child imports only its own side, inside `run_child`; the parent imports neither, because on Linux the peak memory
+# of a child is at least the size of its parent.
+
+ROOT = Path(__file__).resolve().parents[1]
 
 Result = dict[str, Any]
 
 
 def run_child(arguments: argparse.Namespace) -> Result:
-    """Do one measurement in this process."""
+    """Take one measurement in this process."""
     framework, variant = arguments.child.split(":")
     setting = Setting(arguments.model, variant, arguments.threads, arguments.batch, arguments.width)
     macs = None
@@ -61,41 +63,43 @@ def run_child(arguments: argparse.Namespace) -> Result:
     return {"min": min(times), "median": statistics.median(times), "peak_mb": peak_memory_mb(), "macs": macs}
 
 
-def measure(child: str, flags: Sequence[str]) -> Result:
-    """Run this script with these flags as a child, without a forced BLAS kernel, and return what it prints.
+def measure(child: str, flags: Sequence[str], checkout: Path = ROOT) -> Result:
+    """Take one measurement in a child process, with no BLAS kernel forced on it, and return its result.
 
     Parameters
     ----------
-    child : `npl0:` or `torch:` with the variant, or `npl0:sgemm`.
-    flags : of the command line.
+    child : `npl0:` or `torch:` and the variant, or `npl0:sgemm`.
+    flags : the command line of this script.
+    checkout : the clone of npl0 that is measured, whose own copy of this script is run.
     """
     print("measuring", child, *flags, file=sys.stderr)
-    command = [sys.executable, __file__, *flags, "--child", child]
-    done = subprocess.run(command, env=own_kernel_environment(), stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(checkout / "experiments" / "bench_training.py"), *flags, "--child", child]
+    environment = own_kernel_environment() | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"the measurement of {child} failed with exit code {done.returncode}")
     return json.loads(done.stdout)
 
 
 def title(arguments: argparse.Namespace) -> str:
-    """Return which step is measured, in words."""
-    width = f" of width {arguments.width:g}" if arguments.model in SCALABLE_MODELS else ""
+    """Return a title that says which step is measured."""
+    width = f" of width {arguments.width:g}" if MODELS[arguments.model].scalable else ""
     return f"{arguments.model}{width}, batch {arguments.batch}, threads: {arguments.threads}"
 
 
 def show_profile(variant: str, arguments: argparse.Namespace) -> None:
-    """Measure and print the two tables of a profile."""
+    """Measure the profile of a variant, and print its two tables."""
     result = measure(f"npl0:{variant}", sys.argv[1:])
     rows = [[name, *(f"{t:.3f}" for t in ms), f"{rate:.0f}" if rate else ""] for name, *ms, rate in result["layers"]]
-    print(f"{variant}: one shard on one thread, ms, smallest of the repeats; prepare is done once for all shards")
+    print(f"{variant}: one shard on one thread, ms, shortest of the repeats; prepare runs once for all shards")
     print(table(["layer", "prepare", "forward", "backward", "GFLOP/s"], rows))
-    print(f"the rates count dense multiply-adds; sgemm reaches {result['sgemm_gflops']:.0f} GFLOP/s on one thread")
+    print(f"GFLOP/s count dense multiply-adds; sgemm reaches {result['sgemm_gflops']:.0f} GFLOP/s on one thread")
     parts = table(["part", "ms"], [[name, f"{t:.3f}"] for name, t in result["parts"].items()])
     print(f"\n{variant}: a whole step, {title(arguments)}\n{parts}\n")
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Measure npl0 and PyTorch in turn and print the comparison."""
+    """Measure npl0 and PyTorch in turn, and print the comparison."""
     flags = sys.argv[1:]
     frameworks = ("npl0", "torch") if importlib.util.find_spec("torch") else ("npl0",)
     found: dict[str, list[Result]] = {f"{f}:{v}": [] for v in VARIANTS for f in frameworks}
@@ -130,36 +134,34 @@ def compare(arguments: argparse.Namespace) -> None:
     form = "".join(f", {key}" for key in ("fused", "channels_last") if report[key])
     print(f"{title(arguments)}, rounds: {arguments.rounds}{form and f'; PyTorch: {form[2:]}'}")
     print(table(["step", "min ms", "median ms", "npl0/torch", "GFLOP/s", "peak MB"], rows))
-    print(
-        f"sgemm as npl0 uses it, a product on each of the threads: {sgemm:.0f} GFLOP/s. The rate of a step counts the"
-    )
-    print("multiply-adds of a dense im2col step; where npl0 convolves by Winograd it does fewer than these.")
+    print(f"sgemm, one product per thread as npl0 uses it: {sgemm:.0f} GFLOP/s. The GFLOP/s of a step count the")
+    print("multiply-adds of dense matrix products; where npl0 convolves by Winograd it needs fewer.")
 
 
 def main() -> None:
-    """Read the command line, and be the parent or one child."""
+    """Read the command line, and act as the parent or as one child."""
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=tuple(RECIPES), default="lenet5")
-    parser.add_argument("--width", type=float, default=1.0, metavar="X", help="of vgg16, as npl0.run takes it")
-    numbers = {"--batch": (128, "images of a step"), "--threads": (2, "threads of either framework")}
-    numbers |= {"--rounds": (3, "processes for each measurement")}
+    parser.add_argument("--model", choices=tuple(WORKLOADS), default="lenet5")
+    parser.add_argument("--width", type=float, default=1.0, metavar="X", help="factor of the channels of vgg16")
+    numbers = {"--batch": (128, "images per step"), "--threads": (2, "threads of each framework")}
+    numbers |= {"--rounds": (3, "processes per measurement")}
     for flag, (default, text) in numbers.items():
-        parser.add_argument(flag, type=positive, default=default, metavar="N", help=f"{text} (default {default})")
-    for flag, text in {"steps": "timed steps of a process", "warm-up": "steps before them"}.items():
-        few, many = (getattr(RECIPES[model], flag.replace("-", "_")) for model in ("vgg16", "lenet5"))
+        parser.add_argument(flag, type=at_least_one, default=default, metavar="N", help=f"{text} (default {default})")
+    for flag, text in {"steps": "timed steps per process", "warm-up": "untimed steps before them"}.items():
+        few, many = (getattr(WORKLOADS[model], flag.replace("-", "_")) for model in ("vgg16", "lenet5"))
         text += f" (default {many}; vgg16: {few})"
-        parser.add_argument(f"--{flag}", type=positive, metavar="N", help=text)
-    parser.add_argument("--fused", action="store_true", help="PyTorch with its one-kernel optimisers, not its default")
-    parser.add_argument("--channels-last", action="store_true", help="PyTorch in that memory format, not its default")
+        parser.add_argument(f"--{flag}", type=at_least_one, metavar="N", help=text)
+    parser.add_argument("--fused", action="store_true", help="use the fused optimisers of PyTorch")
+    parser.add_argument("--channels-last", action="store_true", help="use that memory format in PyTorch")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    output.add_argument("--profile", action="store_true", help="show where the step of npl0 spends its time")
+    output.add_argument("--json", action="store_true", help="print one JSON object, not the table")
+    output.add_argument("--profile", action="store_true", help="show where npl0 spends its step")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.width != 1 and arguments.model not in SCALABLE_MODELS:
-        parser.error(f"--width is for {', '.join(SCALABLE_MODELS)}; {arguments.model} has one size")
-    recipe = RECIPES[arguments.model]
-    arguments.steps, arguments.warm_up = arguments.steps or recipe.steps, arguments.warm_up or recipe.warm_up
+    if arguments.width != 1 and not MODELS[arguments.model].scalable:
+        parser.error(f"--width = {arguments.width:g} does not apply to {arguments.model}, which has one size")
+    workload = WORKLOADS[arguments.model]
+    arguments.steps, arguments.warm_up = arguments.steps or workload.steps, arguments.warm_up or workload.warm_up
     if arguments.child:
         print(json.dumps(run_child(arguments)))
     elif arguments.profile:

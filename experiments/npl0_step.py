@@ -1,4 +1,4 @@
-"""The side of npl0 in `bench_training.py`: its training step, where the time of it goes, and what BLAS could reach."""
+"""npl0's side of `bench_training.py`: the training step, the time that each part of it takes, and the speed of BLAS."""
 
 import math
 from collections.abc import Callable
@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from measuring import best_ms
-from npl0.nn import build_model
-from npl0.nn.layers import Context
+from npl0.nn.base import Context
+from npl0.nn.models import build_model
 from npl0.nn.network import Network
-from npl0.pruning import L0, Pruner
+from npl0.pruning.base import Pruner
+from npl0.pruning.l0 import L0
 from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import Workers
-from npl0.training.optimizers import build_optimizer
+from npl0.training.loop import Stage
+from npl0.training.recipe import Recipe
 from step_setting import GATE_LEARNING_RATE, MOMENTUM, Setting
 
 SGEMM_SIZE, SGEMM_REPEATS = 1536, 10
@@ -22,17 +24,31 @@ Parts = dict[str, Callable[[int], Any]]
 
 
 def npl0_step(setting: Setting) -> tuple[Network, Parts]:
-    """Return the network, and the parts of the step of `npl0.training.loop.train_stage` as functions of the step's number."""
-    recipe, workers = setting.recipe, Workers(setting.threads)
-    network = build_model(setting.model, width=setting.width, mean=recipe.mean, std=recipe.std)
-    gates = {"log_alpha_init": recipe.log_alpha_init, "l0_lambda": recipe.l0_lambda}
+    """Return the network, and the five calls of a training step as functions of the step's number."""
+    workload, workers = setting.workload, Workers(setting.threads)
+    network = build_model(setting.model, width=setting.width, mean=workload.mean, std=workload.std)
     if setting.variant == "gated":
-        pruner = L0(network, recipe.images, gate_learning_rate=GATE_LEARNING_RATE, **gates)
+        pruner = L0(
+            network,
+            l0_lambda=workload.l0_lambda,
+            gate_learning_rate=GATE_LEARNING_RATE,
+            gate_schedule="constant",
+            log_alpha_init=workload.log_alpha_init,
+            ramp_epochs=0.0,
+        )
     else:
         pruner = Pruner(network)
     pruner.workers = workers
-    groups = pruner.groups(recipe.learning_rate, recipe.weight_decay)
-    optimizer = build_optimizer(recipe.optimizer, groups, MOMENTUM)
+    recipe = Recipe(
+        batch_size=setting.batch,
+        optimizer=workload.optimizer,
+        learning_rate=workload.learning_rate,
+        momentum=MOMENTUM,
+        weight_decay=workload.weight_decay,
+        schedule="constant",
+    )
+    stage = Stage("train", recipe)
+    optimizer = stage.begin(pruner, workload.images)
     images, labels, order = setting.data()
 
     def loss_and_gradients(i: int) -> None:
@@ -40,25 +56,25 @@ def npl0_step(setting: Setting) -> tuple[Network, Parts]:
         network.loss_and_gradients(images[picked], labels[picked], workers, (0, 0, i))
 
     return network, {
-        "pruner.write_weights": pruner.write_weights,
+        "pruner.write_weights": lambda i: pruner.write_weights(stage.step(i, len(order))),
         "network.loss_and_gradients": loss_and_gradients,
-        "pruner.read_gradients": lambda i: pruner.read_gradients(),
-        "optimizer.step": lambda i: optimizer.step(workers),
-        "pruner.after_step": lambda i: pruner.after_step(),
+        "pruner.read_gradients": lambda i: pruner.read_gradients(stage.step(i, len(order))),
+        "optimizer.step": lambda i: optimizer.step(workers, stage.step(i, len(order))),
+        "pruner.after_step": lambda i: pruner.after_step(stage.step(i, len(order))),
     }
 
 
 def step_macs(network: Network, batch: int) -> int:
-    """Return the multiply-adds of a step as dense matrix products would do them.
+    """Return the multiply-adds of a step if every layer were a dense matrix product.
 
-    Forward, weight gradient and input gradient have equally many; the first layer has no input gradient.
+    Forward pass, weight gradient and input gradient need the same number; the first layer has no input gradient.
     """
     macs = [row.macs for row in network.summary() if row.macs]
     return batch * (3 * sum(macs) - macs[0])
 
 
 def sgemm_gflops(threads: int) -> float:
-    """Return the GFLOP/s of large float32 products as npl0 uses BLAS: one on each thread; the best of several runs."""
+    """Return the GFLOP/s of large float32 products, one per thread, as npl0 uses BLAS; the best of several runs."""
     a, b = np.random.default_rng(0).random((2, SGEMM_SIZE, SGEMM_SIZE), np.float32)
     outs = [np.empty_like(a) for _ in range(threads)]
     with Workers(threads) as workers:
@@ -67,13 +83,14 @@ def sgemm_gflops(threads: int) -> float:
 
 
 def profile(setting: Setting, repeats: int) -> dict[str, Any]:
-    """Time every layer on one shard, and every part of whole steps; ms, the smallest of the repeats after a first call.
+    """Time every layer on one shard and one thread, and every part of whole steps on all threads.
 
     Returns
     -------
-    layers : a row for each, and one for all: name, prepare, forward, backward, and the GFLOP/s of these three together.
-    parts : the time of each part of a step.
-    sgemm_gflops : what BLAS reaches on one thread.
+    layers : one row per layer, and one for all: name, prepare, forward and backward in ms, and the GFLOP/s of the three
+        together. Each time is the shortest of the repeats after a first call.
+    parts : the time in ms of each part of a step.
+    sgemm_gflops : the speed of BLAS on one thread.
     """
     network, parts = npl0_step(setting)
     layers, macs = network.layers, [row.macs for row in network.summary()]
@@ -96,8 +113,8 @@ def profile(setting: Setting, repeats: int) -> dict[str, Any]:
         back = (grad, caches[i], contexts[i], i > first)
         grad, _ = layers[i].backward(*back)
         if i > first:
-            # A copy, for layers write their gradients into two arrays in turn: called again, a layer writes into the
-            # array that it read the last time.
+            # Gradients alternate between two arrays, so the second call of a layer would overwrite the gradient that
+            # it reads; let it read a copy.
             grad = grad.copy()
         times[i][2] = best_ms(lambda i=i, back=back: layers[i].backward(*back), repeats)
     flops = [2 * len(shard) * count * (3 - (i == first)) for i, count in enumerate(macs)]

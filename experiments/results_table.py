@@ -1,6 +1,6 @@
-"""Print the README's table of results from the run folders under `experiments/results`.
+"""Print the README's table of results: `python experiments/results_table.py`.
 
-Usage: python experiments/results_table.py
+The table is made from the run folders under `experiments/results`.
 """
 
 import json
@@ -17,7 +17,7 @@ HEADER = [
 
 
 def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """Return the results by experiment, network, method and epochs, each list in the order of the seeds."""
+    """Return the results grouped by experiment, network, method and epochs, each group sorted by seed."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -32,19 +32,19 @@ def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str,
 
 
 def epochs(result: dict[str, Any]) -> str:
-    """Format the epochs of training and of retraining; those of a network that was the start are not in it."""
+    """Format the epochs of training and retraining, without those of the network that the run started from."""
     counts = result["epochs"]
     return f"{counts['train']}" + (f" + {counts['retrain']}" if result["method"] != "dense" else "")
 
 
 def spread(values: list[float], text: str) -> str:
-    """Format one value, or the lowest and the highest of several."""
+    """Format the lowest and the highest value, or one if both look the same."""
     low, high = text.format(min(values)), text.format(max(values))
     return low if low == high else f"{low} - {high}"
 
 
 def rows() -> list[str]:
-    """Return the lines of the table in Markdown."""
+    """Return the lines of the table, in Markdown."""
     lines = list(HEADER)
     for (_, network, method, length), results in load_results().items():
         accuracies = [

@@ -1,4 +1,4 @@
-"""The training step that is measured: what the side of npl0 and the side of PyTorch both need to know of it."""
+"""The training step that `bench_training.py` measures: what npl0's side and PyTorch's side share."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,18 @@ GATE_LEARNING_RATE, MOMENTUM = 3e-2, 0.9
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
+class Workload:
+    """The data and hyperparameters that a model is measured with.
 
     Attributes
     ----------
-    images, shape, mean, std : number of the training images, shape of one, statistics of the channels.
-    optimizer : the weights'; gates are always Adam's.
-    learning_rate, weight_decay : the weights'.
+    images : the number of training images.
+    shape : the shape of one image, (C, H, W).
+    mean, std : per channel, of pixels divided by 255.
+    optimizer : for the weights; gates always use Adam.
+    learning_rate, weight_decay : of the weights.
     log_alpha_init, l0_lambda : of the gated variant.
-    steps, warm_up : how many steps a process times, and does before them, if the command does not say.
+    steps, warm_up : the default number of timed steps per process, and of untimed steps before them.
     """
 
     images: int
@@ -34,15 +36,15 @@ class Recipe:
     warm_up: int
 
 
-LENET = Recipe(60_000, (1, 28, 28), (0.1307,), (0.3081,), "adam", 1e-3, 0.0, 2.2, 8.0, 60, 10)
+LENET = Workload(60_000, (1, 28, 28), (0.1307,), (0.3081,), "adam", 1e-3, 0.0, 2.2, 8.0, 60, 10)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-VGG = Recipe(50_000, (3, 32, 32), CIFAR10_MEAN, CIFAR10_STD, "sgd", 1e-2, 5e-4, 2.9, 5.0, 5, 2)
-RECIPES = {"lenet5": LENET, "lenet300": LENET, "vgg16": VGG}
+VGG = Workload(50_000, (3, 32, 32), CIFAR10_MEAN, CIFAR10_STD, "sgd", 1e-2, 5e-4, 2.9, 5.0, 5, 2)
+WORKLOADS = {"lenet5": LENET, "lenet300": LENET, "vgg16": VGG}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Which step it is: a model at a width, plain or gated, on a batch, by so many threads."""
+    """The step to measure: a model and its width, the variant, the number of threads and the batch size."""
 
     model: str
     variant: str
@@ -51,16 +53,17 @@ class Setting:
     width: float
 
     @property
-    def recipe(self) -> Recipe:
-        """How the model is trained."""
-        return RECIPES[self.model]
+    def workload(self) -> Workload:
+        """The data and hyperparameters of the model."""
+        return WORKLOADS[self.model]
 
     def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return uint8 images (N, C, H, W), labels (N,), and the indices of an epoch's batches (steps, batch).
+        """Return uint8 images (N, C, H, W), labels (N,), and the indices of the batches of an epoch (steps, batch).
 
-        Black images with squares, because on pixel noise max-pooling would mispredict more branches than on digits.
+        The images are random squares on black. On noise, the branches of max-pooling would be harder to predict than
+        on digits.
         """
-        images, (channels, side, _) = self.recipe.images, self.recipe.shape
+        images, (channels, side, _) = self.workload.images, self.workload.shape
         generator = np.random.default_rng(0)
         squares = generator.integers(0, 256, (images, channels, side // 4 - 2, side // 4 - 2), np.uint8)
         squares[squares < 128] = 0

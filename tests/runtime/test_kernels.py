@@ -36,7 +36,11 @@ def test_every_compiled_function_that_a_kernel_calls_is_inlined():
         if isinstance(entry, Dispatcher)
     ]
     called = {name for function in functions for name in function.py_func.__code__.co_names}
-    inlined = {function.py_func.__name__ for function in functions if function.targetoptions.get("forceinline")}
+    inlined = {
+        function.py_func.__name__
+        for function in functions
+        if function.targetoptions.get("forceinline") or function.targetoptions.get("inline") == "always"
+    }
     assert {function.py_func.__name__ for function in functions} & called == inlined != set()
 
 

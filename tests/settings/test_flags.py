@@ -1,4 +1,4 @@
-"""Flags: one for every setting, none abbreviated, and a hint for the nearest."""
+"""Flags: one for every setting, no abbreviations, and a suggestion of the nearest one."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def test_every_setting_has_a_flag_whose_help_names_range_and_default(parser):
     assert "2.2 opens 98 % of them" in help_text
 
 
-def test_only_what_was_given_becomes_a_setting(parser):
+def test_only_flags_that_were_given_become_settings(parser):
     assert settings_from(parser.parse_args([])) == {}
     given = parser.parse_args(
         ["--model", "lenet300", "--epochs", "3", "--retrain-epochs", "4", "--l0-lambda", "1e-2", "--compression", "9"]
@@ -60,7 +60,7 @@ def test_usage_errors_are_one_line(parser, capsys, arguments, message):
     assert capsys.readouterr().err == message
 
 
-def test_merge_goes_into_sections_and_changes_neither_side():
+def test_merge_goes_into_sections_and_modifies_neither_side():
     base, over = {"seed": 1, "train": {"epochs": 1, "momentum": 0.5}}, {"seed": 2, "train": {"epochs": 3}}
     assert merge(base, over) == {"seed": 2, "train": {"epochs": 3, "momentum": 0.5}}
     assert base == {"seed": 1, "train": {"epochs": 1, "momentum": 0.5}}

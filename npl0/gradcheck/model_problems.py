@@ -141,7 +141,7 @@ def _optimizer_problem(
     value, grads = draw.normal(20), draw.normal(3, 20)
 
     def expected():
-        x, slots = value.copy(), [np.zeros(20) for _ in kind.slot_names]
+        x, slots = value.copy(), [np.zeros(20) for _ in kind.slots]
         for t, grad in enumerate(grads, start=1):
             reference(x, grad, *slots, *numbers(t))
         return x

@@ -4,8 +4,8 @@ The arrays are those of a training step. A kernel stays in npl0 only if it is fa
 reference run in turn on one thread; a row shows the shortest and the median time of each in milliseconds, and the ratio
 of the medians.
 
-The reference of the transforms of `npl0.ops.winograd3x3` is the algorithm of `npl0.ops.winograd`: matrix products on whole
-tiles, with im2col or col2im. It computes the same numbers, with the points of a tile on another axis.
+The reference of the transforms of `npl0.ops.winograd3x3` is the algorithm of `npl0.ops.winograd`: matrix products on
+whole tiles, with im2col or col2im. It does the same work, but has the points of a tile on another axis.
 """
 
 import statistics
@@ -34,10 +34,10 @@ def lenet_cases(generator: np.random.Generator) -> list[Case]:
         return generator.standard_normal(shape, np.float32)
 
     image, small = normal(1, 28, 28, EXAMPLES), normal(20, 12, 12, EXAMPLES)
-    cols, tiles = conv.im2col(image, 5, 5), conv.im2col(small, 8, 8, 4)
+    columns, tiles = np.empty((1, 5, 5, 24, 24, EXAMPLES), np.float32), normal(20, 8, 8, 2, 2, EXAMPLES)
     maps = normal(20, 24, 24, EXAMPLES)
     pooled, winner = pool.maxpool_forward(maps, 2, 2)
-    grad_maps, columns = np.empty_like(maps), np.empty_like(cols)
+    grad_maps, grad_small = np.empty_like(maps), np.empty_like(small)
     wide, wide_winner = np.empty((20, 8, 8, EXAMPLES), np.float32), np.empty((20, 8, 8, EXAMPLES), np.uint8)
     theta, log_alpha, grad, m, value = (normal(WEIGHTS) for _ in range(5))
     v, u = np.abs(normal(WEIGHTS)), generator.random(WEIGHTS, np.float32)
@@ -59,12 +59,12 @@ def lenet_cases(generator: np.random.Generator) -> list[Case]:
     return [
         (
             "im2col 5x5",
-            lambda: conv.im2col_kernel(image, 5, 5, 1, 0, columns),
+            lambda: conv.im2col_kernel(image, 1, 0, columns),
             lambda: conv.im2col_reference(image, 5, 5, 1, 0),
         ),
         (
             "col2im 8x8 stride 4",
-            lambda: conv.col2im(tiles, small.shape, 8, 8, 4),
+            lambda: conv.col2im_kernel(tiles, 4, 0, grad_small),
             lambda: conv.col2im_reference(tiles, small.shape, 8, 8, 4, 0),
         ),
         (
@@ -130,7 +130,7 @@ def winograd_cases(generator: np.random.Generator, m: int) -> list[Case]:
 
     def both_ways(names: tuple[str, str], window: int, padding: int, matrix: np.ndarray) -> list[Case]:
         tiles = np.empty((CHANNELS, window * window, their_points.shape[2]), np.float32)
-        columns = tiles.reshape(-1, tiles.shape[2])
+        columns = tiles.reshape(CHANNELS, window, window, rows, rows, EXAMPLES)
 
         def to_points() -> None:
             for first in range(rows):
@@ -143,12 +143,12 @@ def winograd_cases(generator: np.random.Generator, m: int) -> list[Case]:
                 winograd3x3.from_points_kernel(points, window, first, padding, out)
 
         def to_points_reference() -> None:
-            conv.im2col(x, window, window, m, padding, columns)
+            conv.im2col_kernel(x, m, padding, columns)
             np.matmul(matrix, tiles, out=their_points)
 
         def from_points_reference() -> None:
             np.matmul(matrix.T, their_points, out=tiles)
-            conv.col2im(columns, out.shape, window, window, m, padding, out)
+            conv.col2im_kernel(columns, m, padding, out)
 
         to_name, from_name = (f"F({m}x{m}, 3x3) {name}" for name in names)
         return [(to_name, to_points, to_points_reference), (from_name, from_points, from_points_reference)]

@@ -28,7 +28,7 @@ CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3800, 8000, 300
 
 
 def room_of(path: Path) -> str:
-    """Return the room that a file of the package belongs to."""
+    """Return the room of a file of the package."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -52,18 +52,16 @@ def main() -> int:
     """Print the counts, and return the exit code."""
     sources = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     lines = {path: source.count("\n") for path, source in sources.items()}
-    totals = dict.fromkeys(FLOOR_OF, 0)
-    for path, count in lines.items():
-        totals[room_of(path)] += count
+    totals = {room: sum(n for path, n in lines.items() if room_of(path) == room) for room in FLOOR_OF}
     for room, total in totals.items():
         print(f"{total:6,}  {room}{' (core)' if room in CORE else ''}")
     limits = [("core", sum(map(totals.get, CORE)), CORE_BUDGET), ("package", sum(lines.values()), PACKAGE_BUDGET)]
     limits += [(str(path.relative_to(PACKAGE)), n, FILE_BUDGET) for path, n in lines.items() if n > FILE_BUDGET]
     for name, count, budget in limits:
         print(f"{count:6,}  {name}, of at most {budget:,}")
-    arrows = {(room_of(path), room) for path, source in sources.items() for room, _ in imported_rooms(source)}
-    between = sum(start != end for start, end in arrows)
-    print(f"{between} arrows of import between {len(FLOOR_OF)} rooms on {len(FLOORS)} floors")
+    arrows = {(room_of(path), room) for path in sources for room, _ in imported_rooms(sources[path])}
+    count = sum(start != end for start, end in arrows)
+    print(f"{count} arrows of import between {len(FLOOR_OF)} rooms on {len(FLOORS)} floors")
     return int(any(count > budget for _, count, budget in limits))
 
 

@@ -1,16 +1,21 @@
-"""The same numbers as PyTorch, where it is installed; nothing of the package needs it."""
+"""npl0 computes the same numbers as PyTorch. The tests are skipped where PyTorch is not installed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from npl0.nn import BatchNorm, Conv2d, Linear, build_model
-from npl0.nn.layers import Context
-from npl0.nn.parameter import Parameter
+from npl0.nn.base import Context
+from npl0.nn.conv import Conv2d
+from npl0.nn.layers import Linear
+from npl0.nn.models import build_model
+from npl0.nn.norm import BatchNorm
+from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.ops import pool
 from npl0.ops.loss import softmax_cross_entropy
-from npl0.training.optimizers import SGD, Adam, ParameterGroup
+from npl0.pruning.base import Step
+from npl0.training.optimizers import SGD, Adam, Optimizer
 
 torch = pytest.importorskip("torch")
 
@@ -18,17 +23,17 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 def batch_first(x):
-    """Move the batch to the front, as a torch tensor that takes a gradient."""
+    """Return a torch tensor with the batch in front, which records gradients."""
     return torch.tensor(np.ascontiguousarray(np.moveaxis(x, -1, 0)), requires_grad=True)
 
 
 def batch_last(tensor):
-    """Move the batch of a torch tensor to the end."""
+    """Return the array of a torch tensor with the batch at the end."""
     return np.moveaxis(tensor.detach().numpy(), 0, -1)
 
 
 def compare(generator, layer, shape, function):
-    """Compare a layer with a function of (input, *parameters) of torch, forward and backward."""
+    """Compare forward and backward of a layer with a torch function of (x, *parameters)."""
     layer.initialise(generator, np.dtype(np.float64))
     layer.bind(shape)
     for parameter in layer.parameters:
@@ -110,19 +115,16 @@ def test_cross_entropy(generator):
 def test_optimisers(generator, workers, name):
     mine = Parameter(generator.standard_normal(30), "weight", "w")
     theirs = torch.tensor(mine.value.copy(), requires_grad=True)
-    groups = [ParameterGroup([mine], 0.1, 0.02)]
     if name == "adam":
-        optimizer, their_optimizer = Adam(groups), torch.optim.Adam([theirs], 0.1, weight_decay=0.02)
+        rule, their_optimizer = Adam(), torch.optim.Adam([theirs], 0.1, weight_decay=0.02)
     else:
         settings = {"momentum": 0.9, "nesterov": name == "nesterov"}
-        optimizer, their_optimizer = (
-            SGD(groups, **settings),
-            torch.optim.SGD([theirs], 0.1, weight_decay=0.02, **settings),
-        )
-    for _ in range(5):
+        rule, their_optimizer = SGD(**settings), torch.optim.SGD([theirs], 0.1, weight_decay=0.02, **settings)
+    optimizer = Optimizer([ParameterGroup([mine], 0.1, 0.02)], rule)
+    for number in range(5):
         mine.grad[...] = generator.standard_normal(30)
         theirs.grad = torch.tensor(mine.grad.copy())
-        optimizer.step(workers)
+        optimizer.step(workers, Step(number))
         their_optimizer.step()
     np.testing.assert_allclose(mine.value, theirs.detach().numpy(), rtol=1e-7, atol=1e-9)
 
@@ -140,3 +142,16 @@ def test_the_benchmark_gives_torch_the_same_model(generator, monkeypatch, name, 
     standardised, *_, logits = (y for _, y in mine.activations(images))
     np.testing.assert_allclose(logits, batch_last(theirs(batch_first(standardised))), rtol=1e-8, atol=1e-8)
     assert logits.any()
+
+
+@pytest.mark.parametrize("variant", ["plain", "gated"])
+def test_the_benchmark_takes_a_step_of_torch(monkeypatch, variant):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import step_setting
+    from torch_step import torch_step
+
+    monkeypatch.setitem(step_setting.WORKLOADS, "lenet300", replace(step_setting.LENET, images=256))
+    setting = step_setting.Setting("lenet300", variant, threads=1, batch=128, width=1.0)
+    step = torch_step(setting, fused=False, channels_last=False)
+    losses = [step(i) for i in range(20)]
+    assert losses[-1] < losses[0]

@@ -1,4 +1,7 @@
-"""The fully connected layer, `y = W x + b`, on columns of examples."""
+"""The fully connected layer, `y = W x + b`; examples are columns.
+
+Shapes: x (in_features, N), w (out_features, in_features), b (out_features,), y (out_features, N).
+"""
 
 import numpy as np
 
@@ -6,16 +9,7 @@ from npl0.runtime.scratch import Allocator, fresh
 
 
 def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allocator = fresh) -> np.ndarray:
-    """Compute `y = W x + b`.
-
-    Parameters
-    ----------
-    x : (in_features, N); w : (out_features, in_features); b : (out_features,), or None for 0.
-
-    Returns
-    -------
-    y : (out_features, N).
-    """
+    """Compute `y = W x + b`; b = None means no bias."""
     y = np.matmul(w, x, out=new.output((w.shape[0], x.shape[1]), x.dtype))
     if b is not None:
         y += b[:, None]
@@ -25,12 +19,12 @@ def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allo
 def linear_backward(
     grad_y: np.ndarray, x: np.ndarray, w: np.ndarray, need_grad_x: bool = True, new: Allocator = fresh
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Differentiate `y = W x + b` by x and W; `bias_backward` has b.
+    """Differentiate `y = W x + b` with respect to x and W; for b see `bias_backward`.
 
     Returns
     -------
-    grad_x : (in_features, N), `Wᵀ grad_y`, or None unless `need_grad_x`.
-    grad_w : (out_features, in_features), `grad_y xᵀ`.
+    grad_x : `Wᵀ grad_y`, the shape of x; None unless `need_grad_x`.
+    grad_w : `grad_y xᵀ`, the shape of w.
     """
     grad_w = np.matmul(grad_y, x.T, out=new.grad_weight(w.shape, w.dtype))
     grad_x = np.matmul(w.T, grad_y, out=new.grad_input(x.shape, x.dtype)) if need_grad_x else None
@@ -38,5 +32,5 @@ def linear_backward(
 
 
 def bias_backward(grad_y: np.ndarray) -> np.ndarray:
-    """Differentiate `y = ... + b` by b: the sum of grad_y (out, ..., N) over all axes but the first, shape (out,)."""
+    """Differentiate `y = ... + b` with respect to b: sum grad_y (out, ..., N) over all axes but the first."""
     return grad_y.reshape(grad_y.shape[0], -1).sum(axis=1)

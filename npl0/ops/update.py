@@ -1,4 +1,7 @@
-"""The optimisers' updates of one array, in place: SGD with momentum and Adam, each beside its NumPy reference."""
+"""In-place updates of a parameter by SGD and Adam, each a kernel and its NumPy reference.
+
+Arrays are flat, and arrays and scalars have one float dtype.
+"""
 
 import numpy as np
 
@@ -7,17 +10,17 @@ from npl0.runtime.kernels import kernel
 
 @kernel
 def sgd_kernel(value, grad, velocity, learning_rate, momentum, weight_decay, nesterov):
-    """Do what `sgd_reference` does, in one pass over memory."""
+    """Compute `sgd_reference` in one pass over memory."""
     for i in range(value.size):
         g = grad[i] + weight_decay * value[i]
         velocity[i] = momentum * velocity[i] + g
-        step = g + momentum * velocity[i] if nesterov else velocity[i]
-        value[i] -= learning_rate * step
+        direction = g + momentum * velocity[i] if nesterov else velocity[i]
+        value[i] -= learning_rate * direction
 
 
 @kernel
 def adam_kernel(value, grad, m, v, step_size, beta1, beta2, epsilon, correction, weight_decay):
-    """Do what `adam_reference` does, in one pass over memory."""
+    """Compute `adam_reference` in one pass over memory."""
     one = np.float32(1)
     for i in range(value.size):
         g = grad[i] + weight_decay * value[i]
@@ -27,11 +30,11 @@ def adam_kernel(value, grad, m, v, step_size, beta1, beta2, epsilon, correction,
 
 
 def sgd_reference(value, grad, velocity, learning_rate, momentum, weight_decay, nesterov) -> None:
-    """Update by SGD with (Nesterov) momentum, the form of Sutskever et al. 2013 that PyTorch uses.
+    """Update by SGD with (Nesterov) momentum, in the form of Sutskever et al. 2013 that PyTorch uses.
 
-    g = grad + weight_decay value;  velocity = momentum velocity + g;
-    value -= learning_rate velocity,  or with Nesterov  value -= learning_rate (g + momentum velocity).
-    All arrays are flat and of one float dtype.
+    g = grad + weight_decay value
+    velocity = momentum velocity + g
+    value -= learning_rate velocity,  with Nesterov  value -= learning_rate (g + momentum velocity)
     """
     g = grad + weight_decay * value
     velocity[...] = momentum * velocity + g
@@ -41,10 +44,12 @@ def sgd_reference(value, grad, velocity, learning_rate, momentum, weight_decay, 
 def adam_reference(value, grad, m, v, step_size, beta1, beta2, epsilon, correction, weight_decay) -> None:
     """Update by Adam (Kingma & Ba 2015, algorithm 1).
 
-    g = grad + weight_decay value;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;
-    value -= step_size m / (sqrt(v correction) + epsilon),  with step t folded into two numbers:
-    step_size = learning_rate / (1 - beta1^t),  correction = 1 / (1 - beta2^t).
-    All arrays are flat and of one float dtype.
+    g = grad + weight_decay value
+    m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g²
+    value -= step_size m / (sqrt(v correction) + epsilon)
+
+    Both bias corrections are scalars: at step t, `step_size = learning_rate / (1 - beta1^t)` and
+    `correction = 1 / (1 - beta2^t)`.
     """
     g = grad + weight_decay * value
     m[...] = beta1 * m + (1 - beta1) * g

@@ -1,16 +1,16 @@
-"""The compiler settings that every kernel shares."""
+"""The compiler settings of all kernels.
+
+After a change here, delete Numba's cache (__pycache__): it notices only changes in the file of the kernel itself.
+"""
 
 import numba
 
-# After a change here, delete Numba's cache (__pycache__): it notices changes in the file of a kernel only.
-# NaN and infinity keep their meaning (a diverging run must be seen to diverge); sums may be reordered, which LLVM
-# does in the same way on every call, so results stay repeatable on one machine.
+# NaN and infinity keep their meaning, so that a diverging run is seen to diverge. Sums may be reordered; LLVM does so
+# in the same way on every call, so results are repeatable on one machine.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-
-# nogil, not parallel: threads work on different shards, and two pools on the same cores starve each other.
+# nogil instead of parallel: threads work on different shards, and two thread pools on the same cores compete.
 _SETTINGS = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
 kernel = numba.njit(cache=True, **_SETTINGS)
-
-# For what kernels call. Left to be called, it has two bodies, one compiled for itself and one with the kernel; which of
-# them runs depends on whether the kernel was compiled or loaded from the cache, and they may differ in the last bit.
+# For functions that kernels call. If they were not inlined, there would be two compiled versions, which may differ in
+# the last bit, and which one runs would depend on whether the kernel was compiled or loaded from the cache.
 inlined = numba.njit(forceinline=True, **_SETTINGS)

@@ -1,7 +1,7 @@
-"""Every random draw of the project, keyed by what it is for: no generator has a state that must be saved.
+"""Random generators keyed by their purpose, so that no generator state has to be saved.
 
-A generator is made anew from `(seed, stream, key...)`, so a resumed run needs only the seed and the step, and no
-draw depends on which thread asks first.
+Each draw gets a new generator made from `(seed, stream, key)`. A resumed run therefore needs only the seed and the
+step, and no draw depends on the order in which threads run.
 """
 
 import numpy as np
@@ -10,17 +10,14 @@ STREAMS = ("init", "shuffle", "gates", "dropout", "augment", "validation", "synt
 
 
 def generator(seed: int, stream: str, *key: int) -> np.random.Generator:
-    """Return the generator of one purpose.
+    """Return the generator of one draw.
 
     Parameters
     ----------
-    seed : the run's seed, >= 0.
-    stream : what the draw is for, one of `STREAMS`.
-    key : non-negative integers that tell draws of one stream apart (epoch, step, layer, shard ...).
-
-    Notes
-    -----
-    SFC64 is the fastest of NumPy's bit generators; `SeedSequence` with a spawn key makes streams independent.
+    seed : the seed of the run, at least 0.
+    stream : the purpose of the draw, one of `STREAMS`.
+    key : non-negative integers that distinguish the draws of a stream (epoch, step, layer, shard ...).
     """
+    # The spawn key makes the streams independent; SFC64 is the fastest bit generator of NumPy.
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *key))
     return np.random.Generator(np.random.SFC64(sequence))

@@ -1,4 +1,4 @@
-"""A weight behind its gate: the float32 kernels, the general code, and gates that weights share."""
+"""A weight multiplied by its gate: the float32 kernels, the general code, and gates that weights share."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from npl0.ops import hard_concrete
 
 
 def draw(generator, dtype, size):
-    """Return theta, log_alpha, u, the last with the extremes that float32 noise can have."""
+    """Return theta, log_alpha and u, which includes the extremes of float32 noise."""
     theta = generator.standard_normal(size).astype(dtype)
     log_alpha = (4 * generator.standard_normal(size)).clip(-10, 10).astype(dtype)
     u = generator.random(size).astype(dtype)
@@ -16,12 +16,12 @@ def draw(generator, dtype, size):
     return theta, log_alpha, u
 
 
-def reference(theta, log_alpha, u, grad_w, lam):
-    """Compute z, weight, both gradients and E[L0] in float64."""
+def reference(theta, log_alpha, u, grad_w, penalty_per_weight):
+    """Compute z, weight, both gradients and the expected L0 norm in float64."""
     theta, log_alpha, u, grad_w = (array.astype(np.float64) for array in (theta, log_alpha, u, grad_w))
     z = hard_concrete.sample_reference(log_alpha, u)
     p = hard_concrete.open_probability(log_alpha)
-    grad_log_alpha = hard_concrete.gate_backward(grad_w * theta, z) + lam * p * (1 - p)
+    grad_log_alpha = hard_concrete.gate_backward(grad_w * theta, z) + penalty_per_weight * p * (1 - p)
     return z, theta * z, grad_w * z, grad_log_alpha, p.sum()
 
 

@@ -40,7 +40,7 @@ def test_extremes_are_finite_and_silent(dtype, log_alpha, u):
 
 
 @given(st.floats(-8, 8))
-def test_open_probability_is_the_share_of_open_gates(log_alpha):
+def test_open_probability_is_the_fraction_of_open_gates(log_alpha):
     gates = hc.sample(np.full(GRID.size, log_alpha), GRID)
     assert hc.open_probability(np.array(log_alpha)) == pytest.approx((gates > 0).mean(), abs=1 / GRID.size)
 
@@ -73,18 +73,13 @@ def test_paper_rule_by_hand(dtype):
     np.testing.assert_allclose(gates, [0.5, 0.8, 0.2, 1], rtol=1e-6)
 
 
-def test_a_gate_that_is_held_has_no_slope():
+def test_a_clipped_gate_has_no_slope():
     z = np.array([0, 0.5, 1])
     np.testing.assert_allclose(hc.gate_backward(np.full(3, 2.0), z), [0, 2 * 0.36 / (1.2 * hc.BETA), 0])
 
 
-def test_sample_writes_where_it_is_told():
+def test_sample_writes_to_out():
     out = np.empty(3)
     assert hc.sample(np.zeros(3), np.array([0.1, 0.5, 0.9]), out=out) is out
     np.testing.assert_allclose(out[1], 0.5)
     assert out[0] < out[1] < out[2]
-
-
-def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="test gate 'mean' is unknown: use one of paper, median"):
-        hc.deterministic_gate(np.zeros(1), "mean")

@@ -117,34 +117,22 @@ def test_other_tiles_than_the_two_that_are_written_out_are_refused(generator, m,
         winograd3x3.conv2d_forward(np.zeros((1, 14, 14, 2)), u, None, m)
 
 
-# The function, the matrix it applies (of a_t, g, b_t), and whether the pixels are what it is applied to.
-ONE_DIMENSION = [
-    (winograd3x3.input_1d, 2, True),
-    (winograd3x3.input_transposed_1d, 2, False),
-    (winograd3x3.output_1d, 0, False),
-    (winograd3x3.output_transposed_1d, 0, True),
-]
-
-
 @pytest.mark.parametrize("m", [4, 2])
-@pytest.mark.parametrize(("function", "which", "of_pixels"), ONE_DIMENSION)
-def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, m, function, which, of_pixels):
-    matrix = winograd.matrices(m, 3)[which]
-    pixels, points = (m + 2 if which == 2 else m), m + 2
-    for call in (function, function.py_func):
-        d = generator.standard_normal((pixels, 9)).astype(dtype)
-        t = generator.standard_normal((points, 2, 3, 9)).astype(dtype)
-        others = t.copy()
-        if of_pixels:
-            matrix_of_pixels = matrix if which == 2 else matrix.T
-            call(d, t, 1, 2)
-            np.testing.assert_allclose(t[:, 1, 2], matrix_of_pixels @ d, rtol=1e-5, atol=1e-5)
-            others[:, 1, 2] = t[:, 1, 2]
-        else:
-            matrix_of_points = matrix.T if which == 2 else matrix
-            call(t, 1, 2, d)
-            np.testing.assert_allclose(d, matrix_of_points @ t[:, 1, 2], rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(t, others)
+@pytest.mark.parametrize("window", ["n", "m"])
+def test_transforms_of_one_dimension_are_the_derived_matrices(generator, dtype, m, window):
+    a_t, _, b_t = winograd.matrices(m, 3)
+    to_points = b_t if window == "n" else a_t.T
+    for call in (winograd3x3.to_points_1d, winograd3x3.to_points_1d.py_func):
+        d = generator.standard_normal((to_points.shape[1], 9)).astype(dtype)
+        t = generator.standard_normal((m + 2, 2, 3, 9)).astype(dtype)
+        expected = t.copy()
+        expected[:, 1, 2] = to_points @ d
+        call(d, t, 1, 2)
+        np.testing.assert_allclose(t, expected, rtol=1e-5, atol=1e-5)
+    for call in (winograd3x3.from_points_1d, winograd3x3.from_points_1d.py_func):
+        d = np.full_like(d, np.nan)
+        call(t, 1, 2, d)
+        np.testing.assert_allclose(d, to_points.T @ t[:, 1, 2], rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(("m", "window"), [(4, 6), (4, 4), (2, 4), (2, 2)])

@@ -1,0 +1,70 @@
+"""Workers: the order of results, errors, and the threads of BLAS."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from npl0.runtime.threads import Workers, available_threads
+
+
+def blas_threads():
+    """Return the number of threads of every loaded BLAS."""
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_results_are_in_the_order_of_the_items(threads, count):
+    with Workers(threads) as workers:
+        assert workers.map(lambda i: i * i, iter(range(count))) == [i * i for i in range(count)]
+
+
+def test_items_are_shared_between_threads():
+    barrier = threading.Barrier(2, timeout=20)
+    with Workers(2) as workers:
+        # Neither item can finish unless two threads work at the same time.
+        names = workers.map(lambda _: (barrier.wait(), threading.get_ident())[1], range(2))
+    assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_an_error_is_raised_only_when_no_thread_works_any_more(wrong):
+    running, barrier = set(), threading.Barrier(2, timeout=20)
+
+    def work(item):
+        running.add(item)
+        barrier.wait()
+        if item == wrong:
+            running.remove(item)
+            raise RuntimeError(f"item {item}")
+        time.sleep(0.05)
+        running.remove(item)
+
+    with Workers(2) as workers:
+        with pytest.raises(RuntimeError, match=f"item {wrong}"):
+            workers.map(work, range(2))
+        assert not running
+        assert workers.map(abs, [-1, -2, -3]) == [1, 2, 3]
+
+
+def test_blas_has_one_thread_inside_and_its_own_number_afterwards():
+    np.ones((2, 2)) @ np.ones((2, 2))
+    before = blas_threads()
+    with Workers(2):
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2"])
+def test_a_wrong_number_of_threads_is_refused(threads):
+    with pytest.raises(ValueError, match="threads must be a whole number of at least 1, not"):
+        Workers(threads)
+
+
+def test_what_is_printed_and_counted():
+    with Workers(3) as workers:
+        assert repr(workers) == "Workers(threads=3)"
+    assert available_threads() >= 1

@@ -1,7 +1,7 @@
-"""CIFAR-10 in its binary version. The Python version is pickles, which can run code, and is never loaded.
+"""CIFAR-10 in its binary version. The Python version consists of pickles, which can run code, and is never loaded.
 
-A batch file has no header. It is a sequence of records of 3,073 bytes: the label, then 1,024 bytes each of red, green
-and blue, every plane row by row (format: https://www.cs.toronto.edu/~kriz/cifar.html).
+A batch file is a sequence of records of 3,073 bytes without a header: the label, then 1,024 bytes each of red, green
+and blue, each plane row by row (format: https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
 import gzip
@@ -17,11 +17,11 @@ import numpy as np
 
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.fetch import RemoteFile, cache_directory, fetch, folder_error
-from npl0.data.packed import listing, read_bytes, unpack, unreadable
+from npl0.data.packed import listing, name_of, read_bytes, unpack, unreadable
 from npl0.storage.files import replacing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# The constants the literature normalises CIFAR-10 with; exactly, the means are 0.49139968, 0.48215841, 0.44653091.
+# The constants that the literature uses for CIFAR-10; the exact means are 0.49139968, 0.48215841, 0.44653091.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 IMAGE_SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32
@@ -44,21 +44,21 @@ ARCHIVE = RemoteFile(
 )
 
 
-def load_cifar10(source: Path | None = None, offline: bool = False, quiet: bool = False) -> Dataset:
+def load(data_dir: Path | None = None, offline: bool = False, quiet: bool = False) -> Dataset:
     """Load CIFAR-10: 50,000 training and 10,000 test images of shape (3, 32, 32) in 10 classes.
 
     Parameters
     ----------
-    source : a folder with the six batch files, each plain, `.gz` or `.xz`, there or in `cifar-10-batches-bin`; a folder
-        with `cifar-10-binary.tar.gz`; or the path of such an archive. None: the copy in the cache, which is downloaded
-        if it is not there.
+    data_dir : a folder with the six batch files, each plain, `.gz` or `.xz`, there or in `cifar-10-batches-bin`; a
+        folder with `cifar-10-binary.tar.gz`; or the path of such an archive. Default: the copy in the cache, which is
+        downloaded if it is not there.
     offline, quiet : see `npl0.data.fetch.fetch`.
 
     Returns
     -------
-    Dataset named "cifar10". It is canonical when all six unpacked files have the published MD5. Subsets are taken too:
-        a batch may have any positive number of records. Mean and deviation are CIFAR-10's usual ones always, so that
-        results on a subset or a damaged copy compare with those on the whole.
+    Dataset, canonical if all six unpacked files have the published MD5. Subsets are accepted: a batch may have any
+        positive number of records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset
+        or a damaged copy compare with those on the whole set.
 
     Raises
     ------
@@ -70,29 +70,27 @@ def load_cifar10(source: Path | None = None, offline: bool = False, quiet: bool 
     ----------
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    if source is not None:
-        return _dataset(*_read_streams(source))
+    if data_dir is not None:
+        return _dataset(_read_streams(data_dir), data_dir, name_of(data_dir))
     path = fetch(ARCHIVE, cache_directory(), offline, quiet)
     try:
-        return _dataset(*_read_streams(path))
+        return _dataset(_read_streams(path), path)
     except DataError as error:
-        raise DataError(
-            f"{error} (this is the cached copy: delete it, and it is downloaded when next needed)"
-        ) from error
+        raise DataError(f"{error} (this is the cached copy: delete it to download it again)") from error
 
 
 def cached_archive() -> Path:
-    """Return where the cache keeps CIFAR-10, whether it is there or not."""
+    """Return the path of CIFAR-10 in the cache, whether the file exists or not."""
     return cache_directory() / ARCHIVE.name
 
 
 def import_cifar10(source: Path) -> Dataset:
-    """Check a copy of CIFAR-10 and put it into the cache, in the place of what is there.
+    """Check a copy of CIFAR-10 and put it into the cache, in place of the one that is there.
 
     Parameters
     ----------
-    source : as for `load_cifar10`. An archive is copied as it is; batch files become an archive, which is stored
-        without compression, as that would make it only 8 % smaller.
+    source : as `data_dir` of `load`. An archive is copied; batch files are put into an archive without compression,
+        which would save only 8 %.
 
     Returns
     -------
@@ -101,11 +99,10 @@ def import_cifar10(source: Path) -> Dataset:
     Raises
     ------
     DataError
-        If the copy is not sound (nothing is changed then), or the cache cannot be written.
+        If the copy is unusable (the cache is not changed then), or the cache cannot be written.
     """
-    archive = _find_archive(source)
-    streams, origins = _read_streams(source)
-    dataset = _dataset(streams, origins)
+    archive, streams = _find_archive(source), _read_streams(source)
+    dataset = _dataset(streams, source)
     target = cached_archive()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,22 +118,9 @@ def import_cifar10(source: Path) -> Dataset:
 
 
 def parse_batch(stream: bytes, origin: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split the records of a batch file into images and labels.
+    """Split the records of a batch file into images, uint8 `(N, 3, 32, 32)`, and labels, uint8 `(N,)`.
 
-    Parameters
-    ----------
-    stream : the unpacked content of the file.
-    origin : what messages call it.
-
-    Returns
-    -------
-    images : uint8 `(N, 3, 32, 32)`, a read-only view of `stream` with gaps where the labels are.
-    labels : int64 `(N,)`.
-
-    Raises
-    ------
-    DataError
-        If the stream is empty, does not consist of whole records, or has a label above 9.
+    Both are views of `stream`. DataError names `origin` if it is empty or does not consist of whole records.
     """
     count, rest = divmod(len(stream), RECORD)
     if rest or not count:
@@ -145,50 +129,35 @@ def parse_batch(stream: bytes, origin: str) -> tuple[np.ndarray, np.ndarray]:
             "be at least one record and nothing more: fetch the file again (CIFAR-100, of longer records, is not read)"
         )
     records = np.frombuffer(stream, np.uint8).reshape(count, RECORD)
-    labels = records[:, 0].astype(np.int64)
-    outside = np.flatnonzero(labels >= len(CLASSES))
-    if outside.size:
-        raise DataError(
-            f"{origin}: label {labels[outside[0]]} of record {outside[0]} is outside 0..{len(CLASSES) - 1} "
-            f"({outside.size} such labels): fetch the file again, or correct it"
-        )
-    return records[:, 1:].reshape(count, *IMAGE_SHAPE), labels
+    return records[:, 1:].reshape(count, *IMAGE_SHAPE), records[:, 0]
 
 
-def _dataset(streams: Mapping[str, bytes], origins: Mapping[str, str]) -> Dataset:
-    canonical = all(
-        hashlib.md5(streams[name], usedforsecurity=False).hexdigest() == md5 for name, md5 in BATCH_MD5.items()
-    )
-    *train, test = (parse_batch(streams[name], origins[name]) for name in BATCH_MD5)
-    return Dataset(
-        name="cifar10",
-        train_images=np.concatenate([images for images, _ in train]),
-        train_labels=np.concatenate([labels for _, labels in train]),
-        test_images=np.ascontiguousarray(test[0]),
-        test_labels=test[1],
-        classes=CLASSES,
-        mean=MEAN,
-        std=STD,
-        canonical=canonical,
-    )
+def _dataset(streams: Mapping[str, bytes], source: Path, name: str = "cifar10") -> Dataset:
+    canonical = all(hashlib.md5(streams[b], usedforsecurity=False).hexdigest() == md5 for b, md5 in BATCH_MD5.items())
+    *train, test = (parse_batch(streams[b], f"{source}: {b}") for b in BATCH_MD5)
+    images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    try:
+        return Dataset("cifar10" if canonical else name, images, labels, *test, CLASSES, MEAN, STD, canonical)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
 
 
-def _read_streams(source: Path) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the unpacked content of the six batch files, and what messages call each."""
+def _read_streams(source: Path) -> dict[str, bytes]:
+    """Return the unpacked content of the six batch files by name."""
     if not source.exists():
         raise DataError(f"{source} does not exist; name {ARCHIVE.name} or a folder with the files of cifar10")
-    archive = _find_archive(source)
-    if archive is not None:
-        streams = _read_archive(archive)
-        return streams, {name: f"{archive}: {name}" for name in streams}
-    paths = _find_batches(source)
-    missing = [name for name in BATCH_MD5 if name not in paths]
-    if missing:
-        folders = [folder for folder in (source, source / FOLDER) if folder.is_dir()]
-        found = [str(path.relative_to(source)) for folder in folders for path in folder.iterdir()]
-        raise _missing(source, missing, found)
-    streams = {name: unpack(read_bytes(path), str(path)) for name, path in paths.items()}
-    return streams, {name: str(path) for name, path in paths.items()}
+    if (archive := _find_archive(source)) is not None:
+        found, streams = _read_archive(archive)
+    else:
+        found = [entry.name for folder in (source, source / FOLDER) if folder.is_dir() for entry in folder.iterdir()]
+        streams = {name: unpack(read_bytes(path), str(path)) for name, path in _find_batches(source).items()}
+    if missing := [name for name in BATCH_MD5 if name not in streams]:
+        raise DataError(
+            f"{archive or source} has no {', '.join(missing)}; needed are data_batch_1.bin to data_batch_5.bin and "
+            f"test_batch.bin (plain, .gz or .xz, there or in {FOLDER}) or {ARCHIVE.name}, which is the binary version; "
+            f"found there: {listing(found)}"
+        )
+    return streams
 
 
 def _find_batches(source: Path) -> dict[str, Path]:
@@ -202,27 +171,19 @@ def _find_batches(source: Path) -> dict[str, Path]:
 
 
 def _find_archive(source: Path) -> Path | None:
-    """Return the archive that is meant by a path, or None if batch files are."""
+    """Return the archive that a path stands for, or None if it is a folder of batch files."""
     if source.is_file():
         return source
     archive = source / ARCHIVE.name
     return archive if archive.is_file() and len(_find_batches(source)) < len(BATCH_MD5) else None
 
 
-def _missing(source: Path, missing: list[str], found: list[str]) -> DataError:
-    return DataError(
-        f"{source} has no {', '.join(missing)}; needed are data_batch_1.bin to data_batch_5.bin and test_batch.bin "
-        f"(plain, .gz or .xz, there or in {FOLDER}) or {ARCHIVE.name}, which is the binary version; found there: "
-        f"{listing(found)}"
-    )
-
-
-def _read_archive(path: Path) -> dict[str, bytes]:
-    """Return the batch files in an archive; nothing is unpacked to the disk, and all else in it is passed over."""
+def _read_archive(path: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Return the names of all members and the content of the batch files; nothing is unpacked to the disk."""
     wanted = {f"{prefix}{name}": name for name in BATCH_MD5 for prefix in ("", f"{FOLDER}/")}
-    streams, found = {}, []
+    found, streams = [], {}
     try:
-        # Read from front to back, to the very end: only there gzip can compare its checksum.
+        # Read to the very end, because only there gzip can compare its checksum.
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 found.append(member.name)
@@ -233,17 +194,14 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             while unpacked.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        # Errors of the system have a number; that of a damaged archive, an OSError too, has none.
+        # A damaged archive raises an OSError too, but only those of the system have a number.
         if getattr(error, "errno", None):
             raise unreadable(path, error) from error
         raise DataError(
             f"{path}: cannot be read as a .tar.gz archive, it is cut, corrupted or something else ({error}); "
             f"fetch {ARCHIVE.name} again"
         ) from error
-    missing = [name for name in BATCH_MD5 if name not in streams]
-    if missing:
-        raise _missing(path, missing, found)
-    return streams
+    return found, streams
 
 
 def _write_archive(path: Path, streams: Mapping[str, bytes]) -> None:

@@ -1,21 +1,21 @@
-"""Downloads into a cache: resumed when cut, checked before use, and done once when several processes ask.
+"""Downloads into a cache: continued when cut, checked before use, and made once when several processes ask.
 
-A download is written under its name with `.part`, and renamed only when its checksum is right: what bears the final
-name is whole. Everything is streamed, so memory does not grow with the file.
+A download grows in a file with the suffix `.part`. pooch gives it its final name once its checksum is right, so a file
+with that name is whole.
 """
 
 import errno
-import hashlib
 import http.client
 import os
 import ssl
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from time import sleep
 
 from tqdm import tqdm
 
@@ -26,19 +26,13 @@ from npl0.storage.files import locked
 TIMEOUT = 30.0
 PAUSES = (1, 3, 9, 27)
 _BLOCK = 1 << 16
+# The errors of reading from the network; those of the disk are other OSErrors.
+_NETWORK_ERRORS = (ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that its publisher offers.
-
-    Parameters
-    ----------
-    dataset : the name of the data set it is of, for messages.
-    url : where it is; the last part is its name in the cache.
-    size : its bytes.
-    md5 : the checksum its publisher states, hexadecimal.
-    """
+    """A file to download, with the name of its data set, its size in bytes, and its published MD5, hexadecimal."""
 
     dataset: str
     url: str
@@ -47,7 +41,7 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """The file's name, the last part of its URL."""
         return self.url.rsplit("/", 1)[1]
 
     @property
@@ -59,76 +53,75 @@ class RemoteFile:
         )
 
 
-class _CutError(Exception):
-    """The connection failed in a way that may be gone at the next try."""
-
-
 def cache_directory() -> Path:
     """Return the folder of downloaded data: `NPL0_DATA`, or else `npl0` in the platform's cache folder."""
     if own := os.environ.get("NPL0_DATA"):
         return Path(own).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "npl0"
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npl0"
+    return user_cache_path("npl0", appauthor=False, opinion=False)
 
 
-def fetch(
-    remote: RemoteFile,
-    folder: Path,
-    offline: bool = False,
-    quiet: bool = False,
-    pause: Callable[[float], None] = time.sleep,
-) -> Path:
-    """Return the path of a file in the cache, downloading it first if it is not there.
+def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool = False) -> Path:
+    """Return the path of a file in the cache `folder`, after downloading it if it is not there.
 
     Parameters
     ----------
-    remote : what to fetch.
-    folder : the cache; it is made if need be.
-    offline : never touch the network; so does the environment variable `NPL0_OFFLINE=1`.
-    quiet : no progress and no notes on stderr.
-    pause : waits the given number of seconds between two tries.
+    offline : whether to leave the network alone, as with the environment variable `NPL0_OFFLINE=1`.
+    quiet : whether to show no progress and no notes on stderr.
 
     Raises
     ------
     DataError
-        If the file is not there and the network is not to be touched, refuses it or keeps breaking off; if what came
-        has another checksum (it is kept aside); if the folder cannot be written or the disk is full. What was
-        downloaded until then is kept, and the next call continues it.
+        If the file is not there and the network is off or fails, pooch is not installed, the checksum is wrong (the
+        bytes are set aside), or the folder cannot be written. The next call continues an incomplete download.
     """
-    target = folder / remote.name
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
     if target.exists():
         return target
+    problem = ""
     if offline or os.environ.get("NPL0_OFFLINE", "0") not in ("", "0"):
-        raise DataError(
-            f"{remote.dataset} is not in the cache {folder}, and the network is off (--offline, offline=True or "
-            f"NPL0_OFFLINE): run `python -m npl0 data fetch {remote.dataset}` with the network on, or {remote.by_hand}"
-        )
+        off, fetch_it = "--offline, offline=True or NPL0_OFFLINE", f"python -m npl0 data fetch {remote.dataset}"
+        problem = f"the network is off ({off}): run `{fetch_it}` with the network on"
+    elif find_spec("pooch") is None:
+        problem = "pooch, which downloads it, is not installed: pip install pooch (the extra download)"
+    if problem:
+        raise DataError(f"{remote.dataset} is not in the cache {folder}, and {problem}, or {remote.by_hand}")
+    import pooch  # here, because it is an extra
+
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
 
     def say(line: str) -> None:
         if not quiet:
             tqdm.write(line, file=sys.stderr)
 
-    part = target.with_name(f"{target.name}.part")
+    def download(url: str, output: str, _: object) -> None:
+        _complete(remote, part, quiet, say)
+        # pooch would delete bytes with a wrong checksum, but the user may learn from them what happened.
+        if (md5 := pooch.file_hash(str(part), "md5")) != remote.md5:
+            os.replace(part, bad := folder / f"{remote.name}.bad-{md5[:8]}")
+            raise DataError(
+                f"{url} sent {_size(bad):,} bytes of MD5 {md5}; they must be {remote.size:,} of MD5 {remote.md5}. They "
+                f"are kept in {bad}: see whether it is an error page, delete it and try again, or {remote.by_hand}"
+            )
+        os.replace(part, output)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(f"{target.name}.lock")
+        lock = folder / f"{remote.name}.lock"
         with locked(lock, lambda holder: say(f"waiting for {holder}, which is downloading {target}")):
-            # Whoever had the lock before may have fetched the file.
+            # The previous holder of the lock may have fetched the file.
             if not target.exists():
-                _download(remote, part, quiet, say, pause)
-                _accept(remote, part, target)
+                pooch.retrieve(remote.url, f"md5:{remote.md5}", remote.name, folder, downloader=download)
     except OSError as error:
         raise folder_error(error, folder, remote.size - _size(part), f"; {part} is kept and continued") from error
     return target
 
 
 def folder_error(error: OSError, folder: Path, needed: int, kept: str = "") -> DataError:
-    """Return what to say about a cache that cannot be written: the disk is full, or something else is wrong."""
+    """Return the error for a cache that cannot be written, because the disk is full or for another reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(
             f"the disk of {folder} is full: {needed:,} more bytes are needed; free them, or set NPL0_DATA to a folder "
@@ -139,116 +132,52 @@ def folder_error(error: OSError, folder: Path, needed: int, kept: str = "") -> D
     )
 
 
-def file_md5(path: Path) -> str:
-    """Return the MD5 of a file, hexadecimal. It tells whole files from damaged ones, not good from evil ones."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _download(
-    remote: RemoteFile,
-    part: Path,
-    quiet: bool,
-    say: Callable[[str], None],
-    pause: Callable[[float], None],
-) -> None:
-    """Complete the partial file, trying again after every cut."""
+def _complete(remote: RemoteFile, part: Path, quiet: bool, say: Callable[[str], None]) -> None:
+    """Complete the partial file, trying again when the connection is cut or the server is busy."""
     for wait in (*PAUSES, None):
         try:
             _receive(remote, part, quiet)
             return
-        except _CutError as error:
-            if wait is None:
+        except _NETWORK_ERRORS as error:
+            reason, code, remedy = getattr(error, "reason", error), getattr(error, "code", None), "try again later"
+            final = wait is None or (code is not None and code < 500 and code not in (408, 416, 429))
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                final, remedy = True, "give Python the certificates of this machine or its proxy (SSL_CERT_FILE)"
+            problem = f"the server answers {code} ({reason})" if code else f"connection failed: {reason}"
+            if code == 416:  # there are no bytes to continue with
+                part.unlink(missing_ok=True)
+            if final:
                 raise DataError(
-                    f"{remote.url} could not be downloaded in {len(PAUSES) + 1} tries ({error}): try again later "
-                    f"({_size(part):,} of {remote.size:,} bytes are kept and continued), or {remote.by_hand}"
+                    f"{remote.url} could not be downloaded ({problem}): {remedy} ({_size(part):,} of {remote.size:,} "
+                    f"bytes are kept and continued), or {remote.by_hand}"
                 ) from error
-            say(f"{remote.name}: {error}; trying again in {wait} s")
-            pause(wait)
+            say(f"{remote.name}: {problem}; trying again in {wait} s")
+            sleep(wait)
 
 
 def _receive(remote: RemoteFile, part: Path, quiet: bool) -> None:
-    """Append what is missing to the partial file; _CutError if the connection ends before the file does."""
+    """Append what is missing to the partial file; raise one of `_NETWORK_ERRORS` if it is not complete then."""
     have = _size(part)
     if have == remote.size:
         return
-    # A part that is too long is not of this file, so it is not continued.
-    response = _open(remote, part, have if have < remote.size else 0)
-    with response:
-        # A server that does not know ranges answers 200 and sends the whole.
+    # A part that is too long belongs to another file, so it is not continued.
+    headers = {"User-Agent": "npl0"} | ({"Range": f"bytes={have}-"} if 0 < have < remote.size else {})
+    with urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT) as response:
+        # A server that does not know ranges answers 200 and sends the whole file.
         have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else remote.size
-        # Without a terminal (a log file) a line every ten seconds is enough.
-        interval = 0.2 if sys.stderr.isatty() else 10
-        bar = tqdm(
-            total=total,
-            initial=have,
-            desc=remote.name,
-            unit="B",
-            unit_scale=True,
-            mininterval=interval,
-            maxinterval=interval,
-            file=sys.stderr,
-            disable=quiet,
-        )
-        with bar, open(part, "ab" if have else "wb") as file:
-            # One byte too many is enough to know that it is another file.
-            while have <= remote.size and (block := _read(response)):
-                file.write(block)
-                have += len(block)
-                bar.update(len(block))
+        # In a log file, a line every ten seconds is enough.
+        every = 0.2 if sys.stderr.isatty() else 10
+        look = {"desc": remote.name, "mininterval": every, "maxinterval": every, "disable": quiet}
+        body = tqdm.wrapattr(response, "read", total, initial=have, **look)
+        with body as shown, open(part, "ab" if have else "wb") as file:
+            # One byte too many shows that it is another file.
+            while have <= remote.size and (block := shown.read(_BLOCK)):
+                have += file.write(block)
     if have < min(total, remote.size):
-        raise _CutError(f"the connection ended at {have:,} of {total:,} bytes")
-
-
-def _open(remote: RemoteFile, part: Path, start: int) -> http.client.HTTPResponse:
-    """Ask for the bytes from `start` on; _CutError if trying again may help, DataError if not."""
-    headers = {"User-Agent": "npl0"} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        return urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:
-            part.unlink(missing_ok=True)
-            raise _CutError(f"the server cannot continue at byte {start:,}, so the download starts anew") from error
-        if error.code in (408, 429) or error.code >= 500:
-            raise _CutError(f"the server answers {error.code} ({error.reason})") from error
-        raise DataError(
-            f"{remote.url} is refused with {error.code} ({error.reason}): try again later, or {remote.by_hand}"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise DataError(
-                f"the certificate of {remote.url} cannot be verified ({reason}): give Python the "
-                f"certificates of this machine or its proxy (SSL_CERT_FILE), or {remote.by_hand}"
-            ) from error
-        raise _CutError(f"no connection: {reason}") from error
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    # Errors of the network are told from those of the disk, which are OSErrors too.
-    try:
-        return response.read1(_BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _CutError(f"the connection broke: {error}") from error
-
-
-def _accept(remote: RemoteFile, part: Path, target: Path) -> None:
-    """Give the whole file its name, or set it aside if it is not the one that was asked for."""
-    md5 = file_md5(part)
-    if md5 == remote.md5:
-        os.replace(part, target)
-        return
-    size = _size(part)
-    bad = target.with_name(f"{target.name}.bad-{md5[:8]}")
-    os.replace(part, bad)
-    raise DataError(
-        f"{remote.url} sent {size:,} bytes of MD5 {md5}; they must be {remote.size:,} of MD5 {remote.md5}. They are "
-        f"kept in {bad}: look whether it is an error page or a login page, delete it and try again, or {remote.by_hand}"
-    )
+        raise ConnectionError(f"it ended at {have:,} of {total:,} bytes")

@@ -1,6 +1,7 @@
-"""Reading whole files that may be compressed, with messages that name the file."""
+"""Reading whole files that may be compressed, and what messages and data sets call files."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,31 +20,27 @@ def read_bytes(path: Path) -> bytes:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """Return what to say of a file that the system does not let be read."""
+    """Return the error for a file that the system cannot read."""
     return DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions")
 
 
 def unpack(content: bytes, origin: str) -> bytes:
-    """Return `content` without its gzip or xz wrapper, if it has one; DataError names `origin` if it is damaged."""
+    """Decompress `content` if it is gzip or xz data; DataError names `origin` if the data is damaged."""
+    damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
     if content.startswith(GZIP_MAGIC):
-        try:
-            return gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise _damaged(origin, "gzip", error, content) from error
-    if content.startswith(XZ_MAGIC):
+        kind, decompress = "gzip", gzip.decompress
+    elif content.startswith(XZ_MAGIC):
         import lzma  # here, because some builds of Python lack it, and only xz needs it
 
-        try:
-            return lzma.decompress(content)
-        except lzma.LZMAError as error:
-            raise _damaged(origin, "xz", error, content) from error
-    return content
-
-
-def _damaged(origin: str, kind: str, error: Exception, content: bytes) -> DataError:
-    return DataError(
-        f"{origin}: its {kind} data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
-    )
+        kind, decompress, damage = "xz", lzma.decompress, (lzma.LZMAError,)
+    else:
+        return content
+    try:
+        return decompress(content)
+    except damage as error:
+        raise DataError(
+            f"{origin}: its {kind} data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
+        ) from error
 
 
 def listing(names: Iterable[str]) -> str:
@@ -51,3 +48,9 @@ def listing(names: Iterable[str]) -> str:
     found = sorted(names)
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     return (", ".join(found[:12]) or "nothing") + more
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a data set that is read from `path`: the folder's, or the file's without its suffixes."""
+    path = Path(os.path.abspath(path))
+    return (path.name if path.is_dir() else path.name.partition(".")[0]) or "data"

@@ -1,34 +1,40 @@
-"""A small set made on the spot, to test with and to try things on: it needs no file and little time.
+"""A small synthetic set for tests and experiments, made in memory.
 
-Every class is one fixed pattern of blobs. An image is its class's pattern at a random contrast, moved by up
-to two pixels each way, under noise. A linear classifier gets most of the test images right but not all.
+Each class is a fixed pattern of blobs. An image is the pattern of its class at a random contrast, moved by up to two
+pixels each way, plus noise. A linear classifier gets most of the test images right, but not all.
 
-Only raw words of the bit generator are drawn, and all arithmetic is on integers: the images are the same, bit
-for bit, on every platform and with every version of NumPy (which keeps raw words, but not distributions,
-unchanged; NEP 19).
+The bit generator's raw words and integer arithmetic give the same images, bit for bit, on every platform and with every
+version of NumPy; its distributions would not (NEP 19).
 """
+
+from pathlib import Path
 
 import numpy as np
 
-from npl0.data.dataset import DataError, Dataset, channel_statistics
+from npl0.data.dataset import DataError, Dataset
 from npl0.runtime import rng
 
 N_CLASSES = 10
 SIDE, BORDER, MAX_SHIFT = 28, 4, 2
 
 
+def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True) -> Dataset:
+    """Return the default synthetic set; the arguments, which other sets need, are not used."""
+    return load_synthetic()
+
+
 def load_synthetic(n_train: int = 2000, n_test: int = 500, seed: int = 0) -> Dataset:
-    """Make the synthetic set: 10 classes of images of shape (1, 28, 28).
+    """Make a synthetic set: 10 classes of images of shape (1, 28, 28).
 
     Parameters
     ----------
-    n_train, n_test : how many images of each part, at least 1.
-    seed : chooses the images, >= 0; the classes' patterns do not depend on it, so sets of different seeds are
-        samples of the same task.
+    n_train, n_test : numbers of images, at least 1.
+    seed : chooses the images, >= 0. The patterns do not depend on it, so sets of different seeds are samples of the
+        same task.
 
     Returns
     -------
-    Dataset named "synthetic", with its own mean and standard deviation; not canonical: nobody published it.
+    Dataset named "synthetic", with its own mean and standard deviation; not canonical.
 
     Raises
     ------
@@ -42,29 +48,19 @@ def load_synthetic(n_train: int = 2000, n_test: int = 500, seed: int = 0) -> Dat
     patterns = _patterns()
     train_images, train_labels = _sample(patterns, n_train, rng.generator(seed, "synthetic", 0))
     test_images, test_labels = _sample(patterns, n_test, rng.generator(seed, "synthetic", 1))
-    mean, std = channel_statistics(train_images)
-    return Dataset(
-        name="synthetic",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=tuple(f"pattern {number}" for number in range(N_CLASSES)),
-        mean=mean,
-        std=std,
-        canonical=False,
-    )
+    classes = tuple(f"pattern {number}" for number in range(N_CLASSES))
+    return Dataset("synthetic", train_images, train_labels, test_images, test_labels, classes)
 
 
 def _random_bytes(generator: np.random.Generator, *shape: int) -> np.ndarray:
     count = int(np.prod(shape))
     words = generator.bit_generator.random_raw(-(-count // 8))
-    # The byte order is fixed so that a big-endian machine deals the same bytes.
+    # The byte order is fixed, so that a big-endian machine draws the same bytes.
     return words.astype("<u8").view(np.uint8)[:count].reshape(shape).astype(np.int32)
 
 
 def _patterns() -> np.ndarray:
-    """Return the classes' patterns, int32 `(10, 28, 28)` in 0..255, dark at the border as in MNIST."""
+    """Return the patterns of the classes, int32 `(10, 28, 28)` in 0..255, dark at the border as in MNIST."""
     inner = SIDE - 2 * BORDER
     coarse = _random_bytes(rng.generator(0, "synthetic"), N_CLASSES, inner // 4, inner // 4)
     field = coarse.repeat(4, axis=1).repeat(4, axis=2)
@@ -80,7 +76,7 @@ def _sample(patterns: np.ndarray, n: int, generator: np.random.Generator) -> tup
     labels = (generator.bit_generator.random_raw(n) % N_CLASSES).astype(np.int64)
     moves = _random_bytes(generator, n, 2) % (2 * MAX_SHIFT + 1) - MAX_SHIFT
     contrast = 96 + _random_bytes(generator, n) * 160 // 256
-    # The difference of two bytes has a triangular distribution about zero.
+    # The difference of two bytes has a triangular distribution around zero.
     noise = _random_bytes(generator, n, SIDE, SIDE) - _random_bytes(generator, n, SIDE, SIDE)
     rows = (np.arange(SIDE) - moves[:, :1]) % SIDE
     columns = (np.arange(SIDE) - moves[:, 1:]) % SIDE

@@ -46,7 +46,7 @@ def members_of(folder: Path, prefix: str = f"{FOLDER}/") -> dict[str, bytes]:
 
 def test_folder_of_plain_files(cifar_folder):
     dataset = load_dataset("cifar10", cifar_folder)
-    assert (dataset.name, dataset.canonical, dataset.classes) == ("cifar10", False, CLASSES)
+    assert (dataset.name, dataset.canonical, dataset.classes) == ("cifar", False, CLASSES)
     assert dataset.mean == (0.4914, 0.4822, 0.4465) and dataset.std == (0.2470, 0.2435, 0.2616)
     records = np.frombuffer(b"".join(members_of(cifar_folder).values()), np.uint8).reshape(30, RECORD)
     assert records[:, 1:].max() == 255
@@ -121,6 +121,7 @@ def test_canonical_needs_every_md5(cifar_folder, monkeypatch):
     md5 = {name: hashlib.md5((cifar_folder / name).read_bytes()).hexdigest() for name in BATCH_MD5}
     monkeypatch.setattr(cifar10, "BATCH_MD5", md5)
     assert load_dataset("cifar10", cifar_folder).canonical
+    assert load_dataset("cifar10", cifar_folder).name == "cifar10"
     monkeypatch.setattr(cifar10, "BATCH_MD5", {**md5, "test_batch.bin": "0" * 32})
     assert not load_dataset("cifar10", cifar_folder).canonical
 
@@ -225,7 +226,8 @@ def test_import_puts_a_copy_into_the_cache(arrange, cifar_folder, cache):
     expected = load_dataset("cifar10", cifar_folder).fingerprint
     assert import_cifar10(arrange(cifar_folder)).fingerprint == expected
     shutil.rmtree(cifar_folder)
-    assert load_dataset("cifar10").fingerprint == expected
+    dataset = load_dataset("cifar10")
+    assert (dataset.name, dataset.fingerprint) == ("cifar10", expected)
     assert [path.name for path in cache.iterdir()] == [ARCHIVE.name]
 
 
@@ -252,7 +254,7 @@ def test_a_damaged_copy_in_the_cache_is_to_be_deleted(cifar_folder, cache):
     import_cifar10(cifar_folder)
     path = cache / ARCHIVE.name
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match=rf"{path}: cannot be read .*the cached copy: delete it, and it is downloaded"):
+    with pytest.raises(DataError, match=rf"{path}: cannot be read .*the cached copy: delete it to download it again"):
         load_dataset("cifar10")
 
 
@@ -272,7 +274,7 @@ def test_a_real_batch_has_the_known_content():
 @pytest.mark.slow
 def test_a_nearly_canonical_copy_loads():
     dataset = load_dataset("cifar10", COPY)
-    assert not dataset.canonical and dataset.train_images.shape == (50_000, 3, 32, 32)
+    assert dataset.name == "cifar10" and not dataset.canonical and dataset.train_images.shape == (50_000, 3, 32, 32)
     assert np.bincount(dataset.train_labels).tolist() == [5000] * 10
     mean, std = channel_statistics(dataset.train_images)
     np.testing.assert_allclose(mean, dataset.mean, atol=1e-4)

@@ -17,7 +17,7 @@ def test_records_round_trip(data):
     pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
     stream = b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, pixels, strict=True))
     images, read = parse_batch(stream, "made")
-    assert images.dtype == np.uint8 and read.dtype == np.int64
+    assert images.dtype == read.dtype == np.uint8
     np.testing.assert_array_equal(images, pixels)
     np.testing.assert_array_equal(read, labels)
 
@@ -26,7 +26,7 @@ def test_records_round_trip(data):
 @given(first=st.binary(max_size=40), length=st.integers(0, 3 * RECORD))
 def test_no_bytes_give_another_exception(first, length):
     stream = first[:length].ljust(length, b"\3")
-    if length and length % RECORD == 0 and stream[0] <= 9:
+    if length and length % RECORD == 0:
         images, labels = parse_batch(stream, "made")
         assert images.shape == (length // RECORD, 3, 32, 32) and labels[0] == stream[0]
     else:
@@ -47,8 +47,6 @@ def test_planes_are_red_green_blue_row_by_row():
         (b"", r"0 bytes are 0 records of 3,073 bytes and 0 more; there must be at least one"),
         (bytes(3072), r"3,072 bytes are 0 records .* and 3,072 more; .*: fetch the file again"),
         (bytes(2 * 3074), r"6,148 bytes are 2 records of 3,073 bytes and 2 more; .*CIFAR-100, of longer records"),
-        (bytes(RECORD) + b"\x0a" + bytes(3072), r"label 10 of record 1 is outside 0\.\.9 \(1 such labels\): fetch"),
-        (b"\xff" * (3 * RECORD), r"label 255 of record 0 is outside 0\.\.9 \(3 such labels\)"),
     ],
 )
 def test_bad_records_are_refused(stream, message, cifar_folder):
@@ -56,4 +54,10 @@ def test_bad_records_are_refused(stream, message, cifar_folder):
         parse_batch(stream, "made")
     (cifar_folder / "data_batch_3.bin").write_bytes(stream)
     with pytest.raises(DataError, match=r"data_batch_3.bin: " + message):
+        load_dataset("cifar10", cifar_folder)
+
+
+def test_labels_above_nine_are_refused(cifar_folder):
+    (cifar_folder / "data_batch_3.bin").write_bytes(bytes(RECORD) + b"\x0a" + bytes(3072))
+    with pytest.raises(DataError, match=rf"^{cifar_folder}: .*train_labels has 10 at index 11, outside 0\.\.9"):
         load_dataset("cifar10", cifar_folder)

@@ -5,7 +5,9 @@ import hashlib
 import os
 import socket
 import ssl
+import subprocess
 import sys
+import threading
 import urllib.error
 from pathlib import Path
 
@@ -16,18 +18,21 @@ from npl0.data.fetch import RemoteFile, cache_directory
 
 # What the server of conftest.py sends.
 BODY = bytes(range(256)) * 2000
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
-def pauses() -> list[float]:
-    """What was waited between two tries, without waiting."""
-    return []
+def pauses(monkeypatch) -> list[float]:
+    """The pauses between two tries, which are not waited."""
+    made = []
+    monkeypatch.setattr(fetch, "sleep", made.append)
+    return made
 
 
 @pytest.fixture
 def get(remote, tmp_path, pauses):
     """Fetch the file into a folder that is not there yet."""
-    return lambda **options: fetch.fetch(remote, tmp_path / "new" / "cache", pause=pauses.append, **options)
+    return lambda **options: fetch.fetch(remote, tmp_path / "new" / "cache", **options)
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +58,7 @@ def test_a_cut_download_is_continued(how, get, server, pauses, capsys):
     server.script = [how]
     assert get().read_bytes() == BODY
     assert server.ranges == [None, f"bytes={len(BODY) * 6 // 10}-"] and pauses == [1]
-    assert "the connection ended at 307,200 of 512,000 bytes; trying again in 1 s" in capsys.readouterr().err
+    assert "connection failed: it ended at 307,200 of 512,000 bytes; trying again in 1 s" in capsys.readouterr().err
 
 
 def test_a_server_without_ranges_starts_anew(get, server):
@@ -82,13 +87,13 @@ def test_a_server_that_refuses_the_range_is_asked_for_the_whole(get, server, tmp
     part.write_bytes(BODY[:1000])
     server.script = ["416"]
     assert get().read_bytes() == BODY and server.ranges == ["bytes=1000-", None]
-    assert "the server cannot continue at byte 1,000, so the download starts anew" in capsys.readouterr().err
+    assert "the server answers 416 (Requested Range Not Satisfiable); trying again in 1 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", ["403", "404"])
 def test_a_refusal_is_final(code, get, server, pauses):
     server.script = [code]
-    with pytest.raises(DataError, match=rf"file.bin is refused with {code} \(.*data import file.bin.*--data-dir"):
+    with pytest.raises(DataError, match=rf"file.bin .*the server answers {code} \(.*data import file.bin.*--data-dir"):
         get()
     assert len(server.ranges) == 1 and pauses == []
 
@@ -103,8 +108,8 @@ def test_after_the_last_try_the_part_is_kept(get, server, tmp_path, pauses):
     with pytest.raises(DataError) as caught:
         get()
     message = str(caught.value)
-    assert "could not be downloaded in 5 tries (the server answers 503 (Service Unavailable)): try again" in message
-    assert "(307,200 of 512,000 bytes are kept and continued), or get file.bin another way" in message
+    assert "could not be downloaded (the server answers 503 (Service Unavailable)): try again later" in message
+    assert "later (307,200 of 512,000 bytes are kept and continued), or get file.bin another way" in message
     assert pauses == [1, 3, 9, 27] and names(tmp_path / "new" / "cache") == ["file.bin.part"]
     assert get().read_bytes() == BODY and server.ranges[-1] == "bytes=307200-"
 
@@ -115,9 +120,9 @@ def test_nobody_there(tmp_path, pauses, monkeypatch):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         nobody = RemoteFile("made", f"http://127.0.0.1:{bound.getsockname()[1]}/file.bin", 9, "0" * 32)
-        with pytest.raises(DataError, match=r"in 5 tries \(no connection: .*\): try again later \(0 of 9 bytes"):
-            fetch.fetch(nobody, tmp_path, pause=pauses.append, quiet=True)
-    assert names(tmp_path) == []
+        with pytest.raises(DataError, match=r"downloaded \(connection failed: .*\): try again later \(0 of 9 bytes"):
+            fetch.fetch(nobody, tmp_path, quiet=True)
+    assert names(tmp_path) == [] and len(pauses) == 4
 
 
 def test_a_stalled_connection_is_given_up_and_tried_again(get, server, pauses, monkeypatch, capsys):
@@ -141,7 +146,7 @@ def test_a_wrong_body_is_set_aside(get, server, tmp_path):
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
     bad = tmp_path / "new" / "cache" / f"file.bin.bad-{md5[:8]}"
     assert bad.read_bytes() == body and names(bad.parent) == [bad.name]
-    for words in (f"sent 25 bytes of MD5 {md5}", "must be 512,000 of MD5", f"kept in {bad}: look", "data import"):
+    for words in (f"sent 25 bytes of MD5 {md5}", "must be 512,000 of MD5", f"kept in {bad}: see", "data import"):
         assert words in str(caught.value)
     assert get().read_bytes() == BODY
 
@@ -195,9 +200,18 @@ def test_a_certificate_that_cannot_be_verified_is_final(get, monkeypatch, pauses
         raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed"))
 
     monkeypatch.setattr(fetch.urllib.request, "urlopen", refuse)
-    with pytest.raises(DataError, match=r"certificate of .* cannot be verified .*self-signed.*SSL_CERT_FILE"):
+    with pytest.raises(DataError, match=r"self-signed.*give Python the certificates of .*SSL_CERT_FILE"):
         get()
     assert pauses == []
+
+
+def test_without_pooch_the_message_names_the_extra(get, server, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None)
+    with pytest.raises(DataError) as caught:
+        get()
+    for words in ("is not in the cache", "pip install pooch (the extra download)", "data import", "--data-dir"):
+        assert words in str(caught.value)
+    assert server.ranges == [] and not (tmp_path / "new").exists()
 
 
 def test_a_cache_that_cannot_be_made(remote, tmp_path):
@@ -224,24 +238,63 @@ def test_offline_never_asks(how, get, server, monkeypatch, tmp_path):
 # ---- where ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, tmp_path):
+@pytest.fixture
+def home(monkeypatch, tmp_path) -> Path:
+    """An empty home, and nothing that says where caches are."""
     for variable in ("NPL0_DATA", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    where = {}
-    for platform in ("linux", "darwin", "win32"):
-        monkeypatch.setattr(sys, "platform", platform)
-        where[platform] = cache_directory().relative_to(tmp_path).as_posix()
-    assert where == {
-        "linux": ".cache/npl0",
-        "darwin": "Library/Caches/npl0",
-        "win32": "AppData/Local/npl0",
-    }
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache_directory() == tmp_path / "local" / "npl0"
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory() == tmp_path / "xdg" / "npl0"
+    return tmp_path
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folders of Linux")
+@pytest.mark.parametrize("platformdirs", ["there", "missing"])
+def test_the_cache_is_where_the_platform_keeps_caches(platformdirs, home, monkeypatch):
+    if platformdirs == "missing":
+        monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert cache_directory() == home / ".cache" / "npl0"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+    assert cache_directory() == home / "xdg" / "npl0"
     monkeypatch.setenv("NPL0_DATA", "~/own")
-    assert cache_directory() == tmp_path / "own"
+    assert cache_directory() == home / "own"
+
+
+def test_the_cache_on_other_platforms(home, monkeypatch):
+    from platformdirs import macos, windows
+
+    def cache_of(kind):
+        return Path(kind("npl0", appauthor=False, opinion=False).user_cache_dir)
+
+    assert cache_of(macos.MacOS) == home / "Library" / "Caches" / "npl0"
+    monkeypatch.setattr(windows, "get_win_folder", lambda name: str(home / "AppData" / "Local"))
+    assert cache_of(windows.Windows) == home / "AppData" / "Local" / "npl0"
+
+
+# ---- several at once ------------------------------------------------------------------------------------------------
+
+
+def test_two_threads_download_once(remote, server, tmp_path, capsys):
+    server.script = ["slow"]
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(fetch.fetch(remote, tmp_path))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [tmp_path / "file.bin"] * 2 and got[0].read_bytes() == server.body
+    assert len(server.ranges) == 1 and names(tmp_path) == ["file.bin"]
+    assert f"waiting for process {os.getpid()}, which is downloading {got[0]}" in capsys.readouterr().err
+
+
+def test_two_processes_download_once(remote, server, tmp_path):
+    server.script = ["slow"]
+    code = f"from pathlib import Path; from npl0.data.fetch import *; print(fetch({remote!r}, Path({str(tmp_path)!r})))"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    outs = [process.communicate(timeout=60) for process in processes]
+    assert [out.strip() for out, _ in outs] == [str(tmp_path / "file.bin")] * 2, outs
+    assert len(server.ranges) == 1 and (tmp_path / "file.bin").read_bytes() == server.body

@@ -62,7 +62,7 @@ def test_a_file_that_is_not_contiguous_in_memory_is_written_in_order(tmp_path):
         (b"\0\0\x08\x01" + STREAM[4:], "1 dimensions where 3 are expected .* swapped"),
         (STREAM[:10], "truncated at 10 of the 16 bytes of its header"),
         (STREAM[:-1], r"truncated, 39 bytes where its header \(2, 3, 4\) needs 40"),
-        (STREAM + b"\0\0", r"2 trailing bytes after the 40 that its header \(2, 3, 4\) needs"),
+        (STREAM + b"\0\0", r"too long, 42 bytes where its header \(2, 3, 4\) needs 40"),
         (struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3), "truncated, 16 bytes"),
         (gzip.compress(STREAM)[:-9], "gzip data is cut or corrupted.*fetch the file again"),
         (gzip.compress(STREAM)[:5], "gzip data is cut or corrupted"),
@@ -103,7 +103,7 @@ def test_write_refuses_what_the_format_lacks(array, tmp_path):
 
 def test_directory_replaces_the_set(folder):
     dataset = load_dataset("mnist", folder)
-    assert dataset.name == "mnist" and not dataset.canonical
+    assert dataset.name == folder.name and not dataset.canonical
     assert dataset.image_shape == (1, 5, 4) and dataset.classes == ("0", "1", "2")
     pixels = np.random.default_rng(1).integers(0, 256, (9, 5, 4), np.uint8)
     np.testing.assert_array_equal(dataset.train_images[:, 0], pixels[:6])
@@ -149,19 +149,18 @@ def test_empty_and_crowded_directories(tmp_path):
 
 def test_counts_must_match(folder):
     write_idx(folder / TRAIN_LABELS, np.zeros(5, np.uint8))
-    with pytest.raises(DataError, match=rf"{TRAIN_IMAGES} holds 6 images but .*{TRAIN_LABELS} 5 labels"):
+    with pytest.raises(DataError, match=rf"^{folder}: .*: 6 train_images but 5 train_labels; every"):
         load_dataset("mnist", folder)
 
 
-def test_labels_above_nine_are_refused(folder):
-    write_idx(folder / f"{TEST_LABELS}.gz", np.array([2, 10, 200], np.uint8))
-    with pytest.raises(DataError, match=r"t10k-labels.*: label 10 at index 1 is outside 0..9 \(2 such"):
-        load_dataset("mnist", folder)
+def test_there_may_be_any_number_of_classes(folder):
+    write_idx(folder / f"{TEST_LABELS}.gz", np.array([2, 10, 61], np.uint8))
+    assert load_dataset("mnist", folder).n_classes == 62
 
 
 def test_empty_images_are_refused(folder):
     write_idx(folder / TRAIN_IMAGES, np.zeros((6, 0, 4), np.uint8))
-    with pytest.raises(DataError, match=r"images of shape \(6, 0, 4\); every size must be at least 1"):
+    with pytest.raises(DataError, match=r"train_images have the shape \(6, 1, 0, 4\); every size must be at least 1"):
         load_dataset("mnist", folder)
 
 
@@ -173,5 +172,5 @@ def test_constant_images_are_refused(folder):
 
 def test_test_images_of_another_size_are_refused(folder):
     write_idx(folder / f"{TEST_IMAGES}.gz", np.zeros((3, 5, 5), np.uint8))
-    with pytest.raises(DataError, match=r"training images are \(1, 5, 4\) .* but test images \(1, 5, 5\)"):
+    with pytest.raises(DataError, match=r"train_images have the shape \(1, 5, 4\) .* but test_images \(1, 5, 5\)"):
         load_dataset("mnist", folder)

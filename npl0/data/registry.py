@@ -1,0 +1,47 @@
+"""The data sets by name, with what must be known of them before they are loaded.
+
+A new data set needs a module with a function `load(data_dir, offline, quiet)` that returns a `Dataset`, and an entry in
+`DATASETS`. This module does not import NumPy, so that help texts appear at once.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a data set before it is loaded.
+
+    Parameters
+    ----------
+    module : the name of its module, which has the function `load`.
+    image_shape : (channels, height, width) of its images.
+    n_classes : the number of its classes.
+    place : where a set comes from that needs no download; empty if it is downloaded.
+    own_files : the files of a data directory that replace it, for help texts; empty if none can.
+    pattern : a regular expression found in the names of these files.
+    """
+
+    module: str
+    image_shape: tuple[int, int, int]
+    n_classes: int = 10
+    place: str = ""
+    own_files: str = ""
+    pattern: str = ""
+
+
+DATASETS: dict[str, Source] = {
+    "mnist": Source(
+        module="npl0.data.mnist",
+        image_shape=(1, 28, 28),
+        place="inside the package",
+        own_files="four IDX files like MNIST's",
+        pattern="-ubyte",
+    ),
+    "cifar10": Source(
+        module="npl0.data.cifar10",
+        image_shape=(3, 32, 32),
+        own_files="the six .bin files of CIFAR-10 or their archive",
+        pattern=r"_batch.*\.bin|cifar-10-b",
+    ),
+    "synthetic": Source(module="npl0.data.synthetic", image_shape=(1, 28, 28), place="made in memory"),
+}

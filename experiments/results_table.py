@@ -1,4 +1,4 @@
-"""Print the README's table of results: `python experiments/results_table.py`.
+"""Print the table of docs/results.md: `python experiments/results_table.py`.
 
 The table is made from the run folders under `experiments/results`.
 """

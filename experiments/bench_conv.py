@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from measuring import restart_if_kernel_is_forced
-from npl0.cli.tables import table
 from npl0.nn.base import Context
 from npl0.nn.conv import Conv2d
+from npl0.nn.summary import table
 from npl0.ops import winograd
 from npl0.runtime.scratch import Scratch, ShardMemory
 from npl0.runtime.threads import Workers

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from measuring import restart_if_kernel_is_forced
-from npl0.cli.tables import table
+from npl0.nn.summary import table
 from npl0.ops import conv, gated_weight, hard_concrete, norm, pool, update, winograd, winograd3x3
 from npl0.runtime.threads import Workers
 from npl0.settings.flags import Parser, at_least_one

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_training import measure
-from npl0.cli.tables import table
+from npl0.nn.summary import table
 from npl0.settings.flags import Parser, at_least_one
 
 BATCHES, WIDTHS, BATCH = (32, 64, 128, 256), (0.25, 0.5, 0.75, 1.0), 128

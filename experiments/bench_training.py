@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from measuring import best_ms, own_kernel_environment
-from npl0.cli.tables import table
 from npl0.nn.models import MODELS
+from npl0.nn.summary import table
 from npl0.runtime.memory import peak_memory_mb
 from npl0.settings.flags import Parser, at_least_one
 from step_setting import VARIANTS, WORKLOADS, Setting

@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 from bench_training import ROOT, measure
-from npl0.cli.tables import table
+from npl0.nn.summary import table
 from npl0.settings.flags import Parser, at_least_one
 from step_setting import VARIANTS
 

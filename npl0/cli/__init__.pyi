@@ -1,3 +1,2 @@
 from .progress import ProgressBar as ProgressBar
 from .tables import result_tables as result_tables
-from .tables import table as table

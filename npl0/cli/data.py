@@ -104,6 +104,6 @@ def _row(name: str, dataset: Any) -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> str:
-    from npl0.cli.tables import table
+    from npl0.nn.summary import table
 
     return table(["data set", "where", "canonical", "fingerprint", "training", "test"], rows)

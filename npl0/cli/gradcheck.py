@@ -4,10 +4,10 @@ import json
 import math
 from typing import Any
 
-from npl0.cli.tables import table
 from npl0.gradcheck.checks import CHECKS
 from npl0.gradcheck.compare import FLOOR, TOLERANCE, Comparison
 from npl0.gradcheck.faults import FAULTS
+from npl0.nn.summary import table
 from npl0.runtime.threads import Workers
 from npl0.settings.flags import Parser
 

@@ -1,22 +1,9 @@
 """Results as text tables."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from npl0.nn.summary import table
 from npl0.training.metrics import WeightCount
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out text in columns, the first aligned left and the others right."""
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-
-    def lay_out(line: Sequence[str]) -> str:
-        others = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
-        return "  ".join([line[0].ljust(widths[0]), *others]).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([lay_out(lines[0]), rule, *(lay_out(line) for line in lines[1:])])
 
 
 def result_tables(result: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ network can be built again; see `Layer.describe`.
 import inspect
 import json
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,22 @@ def whole(owner: str, low: int, **sizes: Any) -> list[int]:
     return [int(size) for size in sizes.values()]
 
 
+@contextmanager
+def numbered(number: int, layer_class: str) -> Iterator[None]:
+    """Say in the message of an error which layer of the network it concerns."""
+    try:
+        yield
+    except (TypeError, ValueError, MemoryError) as error:
+        raise ValueError(f"layer {number} ({layer_class}): {error}") from error
+
+
+def checked_shape(shape: Any) -> Shape:
+    """Return the shape of one example as a tuple; ValueError if it is not one."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise ValueError(f"input_shape must be sizes like (1, 28, 28), not {shape!r}")
+    return tuple(whole("input_shape", 1, **{f"size {i}": side for i, side in enumerate(shape, 1)}))
+
+
 class Layer:
     """The base class. Its defaults are those of a layer that has no parameters and keeps the shape."""
 
@@ -63,6 +80,8 @@ class Layer:
     releases_input = False
     # The smallest shard that the layer accepts in training.
     min_examples = 1
+    # The algorithm that a layer with several has chosen, for summaries.
+    algorithm_used = ""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

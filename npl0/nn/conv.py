@@ -75,6 +75,12 @@ class Conv2d(Affine):
         tile = fitting[0]
         return tile if self.algorithm == "winograd" or self.in_channels >= {4: 8, 2: 32}[tile] else 0
 
+    @property
+    def algorithm_used(self) -> str:
+        """The algorithm that `bind` has chosen."""
+        m, r = self.tile, self.kernel_size
+        return f"winograd F({m}x{m},{r}x{r})" if m else "im2col"
+
     def macs(self, shape: Shape) -> int:
         _, *sides = self.output_shape(shape)
         return self.weight.size * sides[0] * sides[1]

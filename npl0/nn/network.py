@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from npl0.nn.base import Context, Layer, Shape, whole
-from npl0.nn.description import checked_shape, describe_layer, numbered, read_description
+from npl0.nn.base import Context, Layer, Shape, checked_shape, numbered, whole
 from npl0.nn.layers import Standardise
 from npl0.nn.parameter import Parameter
-from npl0.nn.summary import summarise, table
+from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
 from npl0.runtime.scratch import Scratch, ShardMemory
@@ -72,7 +71,7 @@ class Network:
         counts, shape = Counter(), self.input_shape
         for i, layer in enumerate(self.layers):
             with numbered(i + 1, type(layer).__name__):
-                describe_layer(layer)
+                layer.describe()
                 counts[layer.kind] += 1
                 layer.name = f"{layer.kind}{counts[layer.kind]}"
                 for attribute, value in vars(layer).items():
@@ -86,35 +85,12 @@ class Network:
         trainable = (i for i, layer in enumerate(self.layers) if layer.parameters)
         self._first_trainable = next(trainable, len(self.layers))
 
-    @classmethod
-    def from_description(
-        cls, description: Mapping[str, Any], *, seed: int | None = None, **statistics: Sequence[float]
-    ) -> "Network":
-        """Build a network from plain values, such as those of `describe` or of a TOML file; see `read_description`.
-
-        Parameters
-        ----------
-        seed : keys the draw of the initial weights; None: they stay 0, for the caller to load.
-        statistics : `mean` and `std`, per channel, for a `Standardise` that does not give them.
-        """
-        settings = read_description(description, **statistics)
-        # Constructors make float32 arrays; only `initialise` makes others.
-        if seed is None and settings.get("dtype", "float32") != "float32":
-            seed = 0
-        return cls(**settings, seed=seed)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the network is built from, without its arrays, as plain JSON values."""
-        described = {"name": self.name, "input_shape": list(self.input_shape), "dtype": self.dtype.name}
-        layers = [describe_layer(layer) for layer in self.layers]
-        return {**described, "shard_size": self.shard_size, "layers": layers}
-
     def __repr__(self) -> str:
         outputs, *others = self.output_shape
         outputs, weights = self.output_shape if others else outputs, sum(weight.size for weight in self.weights)
         return f"Network({self.name!r}, {self.input_shape} -> {outputs}, {weights:,} weights)"
 
-    __str__ = table
+    __str__ = show
     summary = summarise
 
     @property

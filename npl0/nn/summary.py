@@ -1,6 +1,6 @@
 """The sizes of a network's layers, and the table of them that `print(network)` shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,11 @@ class LayerSummary:
     """The size of a layer and its work on one example; `kept` counts the weights that are not 0."""
 
     name: str
-    kind: str
     output_shape: Shape
     weights: int
+    kept: int
     biases: int
     macs: int
-    kept: int
 
 
 def summarise(network: "Network") -> Iterator[LayerSummary]:
@@ -32,20 +31,34 @@ def summarise(network: "Network") -> Iterator[LayerSummary]:
         macs, shape = layer.macs(shape), layer.output_shape(shape)
         weights = [parameter for parameter in layer.parameters if parameter.kind == "weight"]
         size, kept = sum(w.size for w in weights), sum(int(np.count_nonzero(w.value)) for w in weights)
-        others = sum(parameter.size for parameter in layer.parameters) - size
-        yield LayerSummary(layer.name, layer.kind, shape, size, others, macs, kept)
+        biases = sum(parameter.size for parameter in layer.parameters) - size
+        yield LayerSummary(layer.name, shape, size, kept, biases, macs)
 
 
-def table(network: "Network") -> str:
-    """Return the network's `repr` and a table of its layers; weights that are kept have a column if some are 0."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Lay out text in columns, the first `left` of them aligned left and the others right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(f"{cell:{'<' if i < left else '>'}{widths[i]}}" for i, cell in enumerate(line)).rstrip()
+        for line in lines
+    )
+
+
+def show(network: "Network") -> str:
+    """Return the `repr` of a network and a table of its layers; kept weights have a column if some weights are 0."""
     summaries = list(summarise(network))
-    weights, kept = sum(row.weights for row in summaries), sum(row.kept for row in summaries)
-    rows = [("layer", "", "output shape", "weights", "kept")]
-    for row, layer in zip(summaries, network.layers, strict=True):
-        counts = [f"{row.weights:,}", f"{row.kept:,}"] if row.weights else ["", ""]
-        rows.append((row.name, repr(layer), str(row.output_shape), *counts))
-    rows.append(("total", "", "", f"{weights:,}", f"{kept:,}"))
-    rows = [row[: 4 if kept == weights else 5] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{c:{'<>'[i > 2]}{widths[i]}}" for i, c in enumerate(row)).rstrip() for row in rows]
-    return "\n".join([repr(network), *lines])
+    total = {name: sum(getattr(row, name) for row in summaries) for name in ("weights", "kept", "biases", "macs")}
+    rows = [
+        (row.name, repr(layer), " x ".join(map(str, row.output_shape)), *_counts(vars(row)), layer.algorithm_used)
+        for row, layer in zip(summaries, network.layers, strict=True)
+    ]
+    rows.append(("all", "", "", *_counts(total), ""))
+    header = ("layer", "", "output", "weights", "kept", "biases", "MACs", "convolution")
+    shown = [i for i, name in enumerate(header) if name != "kept" or 0 < total["kept"] < total["weights"]]
+    header, *rows = ([line[i] for i in shown] for line in (header, *rows))
+    return f"{network!r}\n\n{table(header, rows, left=3)}"
+
+
+def _counts(values: dict[str, int]) -> list[str]:
+    return [f"{values[name]:,}" for name in ("weights", "kept", "biases", "macs")]

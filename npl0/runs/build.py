@@ -11,6 +11,7 @@ from npl0.pruning.base import Pruner
 from npl0.pruning.methods import METHODS
 from npl0.runtime.settings import ConfigError
 from npl0.settings.sections import RunConfig
+from npl0.storage.description import build_described
 
 
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
@@ -23,15 +24,13 @@ def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
     """
     source = DATASETS[config.data] if dataset is None else dataset
     shape, classes = source.image_shape, source.n_classes
-    if dataset is None:
-        # Nothing is computed, so any statistics of the images will do.
-        of_data = {"seed": None, "mean": [0.5] * shape[0], "std": [0.5] * shape[0]}
-    else:
-        of_data = {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
+    of_data = {"seed": None} if dataset is None else {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
     try:
         if config.network is not None:
-            facts = {"name": config.model, "shard_size": config.shard_size}
-            network = Network.from_description({**facts, "input_shape": shape, **config.network}, **of_data)
+            facts = {"name": config.model, "shard_size": config.shard_size, "input_shape": shape}
+            # Without the data nothing is computed, so any statistics of the images will do.
+            statistics = {"mean": [0.5] * shape[0], "std": [0.5] * shape[0]}
+            network = build_described({**facts, **config.network}, **{**statistics, **of_data})
         else:
             network = build_model(
                 config.model,

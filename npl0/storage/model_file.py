@@ -1,6 +1,6 @@
 """The model file: the description of a network and its arrays in one `.npz`, from which it is built again.
 
-The header (plain JSON values) holds the result of `Network.describe` under `network`, beside whatever else the writer
+The header (plain JSON values) holds the result of `describe_network` under `network`, beside whatever else the writer
 adds (classes, settings, data). A layer class of your own must be defined when such a file is loaded.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from npl0.nn.network import Network
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
+from npl0.storage.description import build_described, describe_network
 
 
 def save_model(path: str | Path, network: Network, **header: Any) -> None:
@@ -29,7 +30,7 @@ def save_model(path: str | Path, network: Network, **header: Any) -> None:
     """
     if "classes" in header and len(header["classes"]) > network.output_shape[0]:
         raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
-    described = {**header, "kind": "model", "network": network.describe()}
+    described = {**header, "kind": "model", "network": describe_network(network)}
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)
 
@@ -56,7 +57,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     if header.get("kind") != "model":
         raise CheckpointError(f"{path} holds a {header.get('kind')}, not a model; name a model.npz or its run folder")
     try:
-        network = Network.from_description(header["network"])
+        network = build_described(header["network"])
         network.load_state(arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a sound model file ({error}); make it again") from error

@@ -1,7 +1,6 @@
 """What is measured of a network: its accuracy, and how many weights and multiply-adds are left."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +66,9 @@ class LayerMeasure:
 
 def measure_layers(network: Network) -> list[LayerMeasure]:
     """Count the non-zero weights of every layer that has weights."""
-    nnz: Counter[str] = Counter()
-    for weight in network.weights:
-        nnz[weight.layer] += int(np.count_nonzero(weight.value))
     return [
         LayerMeasure(
-            row.name,
-            row.weights,
-            nnz[row.name],
-            nnz[row.name] / row.weights,
-            row.macs,
-            row.macs // row.weights * nnz[row.name],
+            row.name, row.weights, row.kept, row.kept / row.weights, row.macs, row.macs // row.weights * row.kept
         )
         for row in network.summary()
         if row.weights

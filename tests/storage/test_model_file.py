@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import npl0
 from npl0.storage.archive import CheckpointError, load_arrays, prefixed, save_arrays, select
+from npl0.storage.description import build_described, describe_network
 
 
 def every_layer(dtype=np.float32):
@@ -53,16 +54,16 @@ def test_a_network_of_every_layer_comes_back(tmp_path, dtype, generator, workers
 
 
 def test_the_description_is_plain_json():
-    description = every_layer().describe()
+    description = describe_network(every_layer())
     assert json.loads(json.dumps(description)) == description
-    assert npl0.Network.from_description(description).describe() == description
+    assert describe_network(build_described(description)) == description
 
 
 def test_layers_of_old_files_which_name_no_bias_have_one():
-    description = every_layer().describe()
+    description = describe_network(every_layer())
     for entry in description["layers"]:
         entry.pop("bias", None)
-    names = [parameter.name for parameter in npl0.Network.from_description(description).parameters]
+    names = [parameter.name for parameter in build_described(description).parameters]
     assert {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"} <= set(names)
 
 
@@ -89,7 +90,7 @@ def test_a_layer_of_ones_own_is_stored_too(tmp_path, generator):
 
 
 def test_a_layer_whose_class_is_not_defined_is_named(tmp_path):
-    description = {**every_layer().describe(), "layers": [{"layer": "Squared", "factor": 0.1}]}
+    description = {**describe_network(every_layer()), "layers": [{"layer": "Squared", "factor": 0.1}]}
     save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, {})
     with pytest.raises(CheckpointError, match=r"layer 1 \(Squared\): this layer is unknown: did you mean 'Square'"):
         npl0.load_model(tmp_path / "m.npz")
@@ -142,7 +143,7 @@ def test_what_is_no_model_is_told(tmp_path):
 )
 def test_a_model_file_that_contradicts_itself_is_told(tmp_path, spoil):
     network = every_layer()
-    description, arrays = network.describe(), dict(network.state())
+    description, arrays = describe_network(network), dict(network.state())
     spoil(description, arrays)
     save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, arrays)
     with pytest.raises(CheckpointError, match=r"m\.npz is not a sound model file .*; make it again"):

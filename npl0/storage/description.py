@@ -1,35 +1,19 @@
-"""Networks as plain values of JSON or TOML, from which they are built again, such as
+"""Networks as plain values of JSON or TOML, from which they are built again:
 
 {"input_shape": [1, 28, 28], "layers": [{"layer": "Conv2d", "out_channels": 20, "kernel_size": 5}, ...]}
 """
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from npl0 import nn
-from npl0.nn.base import Layer, Shape, whole
+from npl0.nn.base import Layer, checked_shape, numbered
+from npl0.nn.network import Network
 from npl0.runtime.settings import suggest
 
 _KEYS = ("name", "input_shape", "dtype", "shard_size", "layers")
-
-
-@contextmanager
-def numbered(number: int, layer_class: str) -> Iterator[None]:
-    """Say in the message of an error which layer of the network it concerns."""
-    try:
-        yield
-    except (TypeError, ValueError, MemoryError) as error:
-        raise ValueError(f"layer {number} ({layer_class}): {error}") from error
-
-
-def checked_shape(shape: Any) -> Shape:
-    """Return the shape of one example as a tuple; ValueError if it is not one."""
-    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
-        raise ValueError(f"input_shape must be sizes like (1, 28, 28), not {shape!r}")
-    return tuple(whole("input_shape", 1, **{f"size {i}": side for i, side in enumerate(shape, 1)}))
 
 
 def layer_classes() -> dict[str, type[Layer]]:
@@ -43,27 +27,25 @@ def layer_classes() -> dict[str, type[Layer]]:
     return {n: c for n, c in classes.items() if issubclass(c, Layer) and c.forward is not Layer.forward}
 
 
-def describe_layer(layer: Layer) -> dict[str, Any]:
-    """Return the name of a layer's class and its arguments.
+def describe_network(network: Network) -> dict[str, Any]:
+    """Return what a network is built from, without its arrays, as plain JSON values.
 
     Raises
     ------
     ValueError
-        If the layer could not be built again from them.
+        If one of the user's own layers has the name of a layer of `npl0.nn`.
     """
-    described, layer_class = layer.describe(), type(layer)
-    if not layer_class.__module__.startswith("npl0."):
-        if "layer" in described:
-            raise ValueError("an argument cannot be called 'layer', which stands for the class; rename it")
-        if getattr(nn, layer_class.__name__, layer_class) is not layer_class:
-            raise ValueError("npl0.nn has a class of this name already; rename yours")
-        again = None
-        with suppress(TypeError):
-            again = layer_class(**described).describe()
-        if again != described:
-            remedy = "keep each unchanged in an attribute of its name, or override describe()"
-            raise ValueError(f"its arguments {described} do not make the same layer: {remedy}")
-    return {"layer": layer_class.__name__, **described}
+    for layer in network.layers:
+        name = type(layer).__name__
+        if layer_classes().get(name) is not type(layer):
+            raise ValueError(f"{layer.name}: npl0.nn has a class {name} already; rename yours")
+    return {
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "dtype": network.dtype.name,
+        "shard_size": network.shard_size,
+        "layers": [{"layer": type(layer).__name__, **layer.describe()} for layer in network.layers],
+    }
 
 
 def _build_layer(entry: Mapping[str, Any], known: dict[str, Any]) -> Layer:
@@ -83,16 +65,20 @@ def _build_layer(entry: Mapping[str, Any], known: dict[str, Any]) -> Layer:
     return classes[name](**arguments)
 
 
-def read_description(
-    description: Mapping[str, Any], mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> dict[str, Any]:
-    """Return the arguments of `Network` that a description stands for.
+def build_described(
+    description: Mapping[str, Any],
+    seed: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Network:
+    """Build a network from plain values, such as those of `describe_network` or of a TOML file.
 
     Parameters
     ----------
     description : `input_shape` and `layers`, and optionally `name`, `dtype` and `shard_size`. An entry of `layers`
         names a class of `npl0.nn`, or another subclass of `Layer`, and gives the arguments of its constructor; the
         sizes of its input (`in_channels`, `in_features`, `features`) may be left out.
+    seed : keys the draw of the initial weights; None: they stay 0, for the caller to load.
     mean, std : per channel, for a `Standardise` that does not give them.
 
     Raises
@@ -114,4 +100,7 @@ def read_description(
         with numbered(number, entry["layer"]):
             layers.append(_build_layer(entry, {**inferred, "mean": mean, "std": std}))
             shape = layers[-1].output_shape(shape)
-    return description | {"layers": layers}
+    # Constructors make float32 arrays; only `initialise` makes others.
+    if seed is None and description.get("dtype", "float32") != "float32":
+        seed = 0
+    return Network(**{**description, "layers": layers}, seed=seed)

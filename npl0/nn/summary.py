@@ -61,4 +61,5 @@ def show(network: "Network") -> str:
 
 
 def _counts(values: dict[str, int]) -> list[str]:
-    return [f"{values[name]:,}" for name in ("weights", "kept", "biases", "macs")]
+    names = ("weights", "kept", "biases", "macs")
+    return [f"{values[name]:,}" if values["weights"] or values[name] else "" for name in names]

@@ -1,7 +1,6 @@
 """Networks as plain values: every layer comes back, one's own too, and what does not fit is named."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -233,19 +232,3 @@ def test_a_layer_may_describe_itself():
     network = nn.Network([Described(3, np.sinh)], (3,), seed=None)
     assert describe_network(network)["layers"] == [{"layer": "Described", "features": 3}]
     assert build_described(describe_network(network)).layers[0].function is np.tanh
-
-
-def test_a_network_shows_its_layers():
-    network = nn.build_lenet5()
-    assert repr(network) == "Network('lenet5', (1, 28, 28) -> 10, 430,500 weights)"
-    lines = str(network).splitlines()
-    assert lines[0] == repr(network) and lines[1].split() == ["layer", "output", "shape", "weights"]
-    assert re.split(" {2,}", lines[3]) == ["conv1", "Conv2d(1, 20, 5)", "(20, 24, 24)", "500"]
-    assert lines[-1].split() == ["total", "430,500"] and len(lines) == 14
-    network.weights[0].value[:5] = 0
-    lines = str(network).splitlines()
-    assert lines[1].split()[-2:] == ["weights", "kept"]
-    assert lines[3].split()[-2:] == ["500", "375"] and lines[-1].split() == ["total", "430,500", "430,375"]
-    assert len({len(line) for line in (lines[1], lines[3], lines[-1])}) == 1
-    assert repr(nn.Network([nn.ReLU()], (3, 2, 2))) == "Network('network', (3, 2, 2) -> (3, 2, 2), 0 weights)"
-    assert repr(network.parameters[0]) == "Parameter(conv1.weight, shape (20, 1, 5, 5), float32)"

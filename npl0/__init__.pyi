@@ -19,7 +19,7 @@ from .nn import build_lenet5 as build_lenet5
 from .nn import build_lenet300 as build_lenet300
 from .nn import build_model as build_model
 from .nn import build_vgg16 as build_vgg16
-from .nn import fold_batchnorm as fold_batchnorm
+from .sparse import fold_batchnorm as fold_batchnorm
 from .pruning import L0 as L0
 from .pruning import FixedMask as FixedMask
 from .pruning import Magnitude as Magnitude

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from npl0 import data, nn, runs, runtime, storage, training
+from npl0 import data, runs, runtime, sparse, storage, training
 from npl0.cli.guard import guard
 from npl0.runtime.settings import ConfigError
 from npl0.settings.flags import Parser, add_thread_flag
@@ -34,7 +34,7 @@ def _evaluate(options: Any) -> None:
     part = (getattr(dataset, f"{options.split}_{what}") for what in ("images", "labels"))
     images, labels = part
     with runtime.Workers(options.threads or runtime.available_threads()) as workers:
-        correct = training.count_correct(nn.fold_batchnorm(network), images, labels, workers)
+        correct = training.count_correct(sparse.fold_batchnorm(network), images, labels, workers)
     weights = training.WeightCount.of_network(network)
     if options.json:
         answer = {

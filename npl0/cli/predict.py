@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from npl0 import data, nn, storage
+from npl0 import data, sparse, storage
 from npl0.cli.guard import guard
 from npl0.settings.flags import Parser, at_least_one
 
@@ -49,7 +49,7 @@ def _predict(options: Any) -> None:
         for path, part in zip(options.images, parts, strict=True)
         for i in range(len(part))
     ]
-    folded = nn.fold_batchnorm(network)
+    folded = sparse.fold_batchnorm(network)
     probabilities = [row for part in parts for row in softmax(folded.predict(part).astype(float), axis=1)]
     # Data with fewer classes than the network has outputs leaves the other outputs without a name.
     named = header.get("classes") or []

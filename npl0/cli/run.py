@@ -99,12 +99,11 @@ class Command:
 
     def execute(self) -> int:
         """Show or make the result; return the exit code."""
-        if self.options.dry_run:
-            runs.build_pruner(self.config, runs.build_network(self.config))
-            path = Path(self.options.out) / self.config.run_name()
-            print(f"# run folder: {path}\n{format_toml(self.config.used())}", end="")
-            return 0
         self.folder = runs.RunFolder(self.options.out, self.config)
+        if self.options.dry_run:
+            self._check()
+            print(f"# run folder: {self.folder.path}\n{format_toml(self.config.used())}", end="")
+            return 0
         self.bar = cli.ProgressBar(self.options.quiet)
         # With --force the run would begin anew.
         again = "the same command" + (" without --force" if self.options.force else "")
@@ -143,6 +142,17 @@ class Command:
         config, options = self.config, self.options
         return data.load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
 
+    def _check(self) -> None:
+        """Report what does not fit before the data are loaded, which may mean a download."""
+        if self.config.data_dir:
+            # The shape of the images is known only once they are loaded.
+            return
+        network = runs.build_network(self.config)
+        runs.build_pruner(self.config, network)
+        # A run that has begun does without its start, which may be gone.
+        if self.config.init_from and (self.options.force or not self.folder.begun):
+            runs.load_start(self.config, network)
+
     def _find_result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None if there is none; an error if data or start have changed."""
         result = None if self.options.force else self.folder.finished()
@@ -171,6 +181,8 @@ class Command:
         def wait(holder: str) -> None:
             self._note(f"waiting for {holder}, which works in {folder.path}")
 
+        self._check()
+        folder.check_writable()
         dataset = self._load_data()
         with (
             runtime.Workers(options.threads or runtime.available_threads()) as workers,
@@ -180,7 +192,7 @@ class Command:
             # Whatever does not fit is reported here, before anything is written.
             self.bar.run = run = runs.Run(self.config, dataset, folder, workers, self.bar, announce, options.force)
             with say_if_slow("compiling the kernels (once on a machine; some seconds)", 1.0, options.quiet):
-                training.compile_kernels(run.network)
+                runs.compile_kernels(run.network)
             with folder.opened(options.force, wait):
                 # Another process may have finished the run in the meantime.
                 if result := self._find_result():

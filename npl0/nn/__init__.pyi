@@ -1,7 +1,6 @@
 from .base import Context as Context
 from .base import Layer as Layer
 from .conv import Conv2d as Conv2d
-from .fold import fold_batchnorm as fold_batchnorm
 from .layers import AvgPool2d as AvgPool2d
 from .layers import Dropout as Dropout
 from .layers import Flatten as Flatten

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -74,10 +75,19 @@ class RunFolder:
                 for path in self.path.glob(".*.part"):
                     path.unlink()
             except OSError as error:
-                raise RunFolderError(
-                    f"cannot write to {self.path}: {error.strerror}; choose a folder you may write to with --out"
-                ) from error
+                raise self._not_writable(error.strerror) from error
             yield
+
+    def check_writable(self) -> None:
+        """Raise RunFolderError if the folder cannot be created or written; nothing is written."""
+        nearest = next(path for path in (self.path, *self.path.parents) if path.exists())
+        if not nearest.is_dir():
+            raise self._not_writable(f"{nearest} is not a folder")
+        if not os.access(nearest, os.W_OK):
+            raise self._not_writable("permission denied")
+
+    def _not_writable(self, why: str | None) -> RunFolderError:
+        return RunFolderError(f"cannot write to {self.path}: {why}; choose a folder you may write to with --out")
 
     def _check_settings(self) -> None:
         stored = self.path / "config.toml"

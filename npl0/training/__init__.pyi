@@ -13,4 +13,3 @@ from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import Optimizer as Optimizer
 from .recipe import Recipe as Recipe
-from .warm_up import compile_kernels as compile_kernels

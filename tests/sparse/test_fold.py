@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import npl0
-from npl0.nn import BatchNorm, Conv2d, Flatten, Linear, Network, ReLU, fold_batchnorm
+from npl0.nn import BatchNorm, Conv2d, Flatten, Linear, Network, ReLU
+from npl0.sparse import fold_batchnorm
 
 
 def in_use(network, generator):

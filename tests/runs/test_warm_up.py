@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.training.warm_up import compile_kernels
+from npl0.runs.warm_up import compile_kernels
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ NOTHING_IS_LEFT_TO_COMPILE = """
 import numpy as np
 from npl0 import L0, fit, nn
 from npl0.ops import conv, gated_weight, norm, pool, update, winograd3x3
-from npl0.training.warm_up import compile_kernels
+from npl0.runs.warm_up import compile_kernels
 
 kernels = [
     *(conv.im2col_kernel, pool.maxpool_2x2_kernel, pool.maxpool_backward_kernel),

@@ -1,0 +1,1 @@
+from .fold import fold_batchnorm as fold_batchnorm

@@ -16,16 +16,14 @@ def relu_backward(grad_y: np.ndarray, y: np.ndarray, new: Allocator = fresh) -> 
 
 
 def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
-    """Compute `y = x * multiplier`, `multiplier = (u >= rate) / (1 - rate)` (inverted dropout, Srivastava et al. 2014).
+    """Return `(y, multiplier)`, `y = x * multiplier`; the backward pass needs the multiplier.
+
+    multiplier = (u >= rate) / (1 - rate)      (inverted dropout, Srivastava et al. 2014)
 
     Parameters
     ----------
     x : any shape; u : uniform noise in [0, 1), the shape of x.
     rate : the probability that an element becomes 0, in [0, 1).
-
-    Returns
-    -------
-    y, multiplier : the shape and dtype of x; the backward pass needs the multiplier.
     """
     multiplier = new.kept("multiplier", x.shape, x.dtype)
     np.multiply(u >= rate, 1 / (1 - rate), out=multiplier, casting="same_kind")

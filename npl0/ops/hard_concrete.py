@@ -48,10 +48,17 @@ def sample(log_alpha: np.ndarray, u: np.ndarray, out: np.ndarray | None = None) 
     ----------
     log_alpha : within ±40 in float32; u : uniform noise in [0, 1]; out : where to write z.
     """
+    # Two arrays in turn hold every intermediate result; new arrays would take several times as long as the arithmetic.
     u = np.maximum(u, SMALLEST_U)
-    odds = (1 - u) / u
-    stretched = (ZETA - GAMMA) / (1 + odds * np.sqrt(odds) * np.exp(log_alpha * (-1 / BETA))) + GAMMA
-    return np.clip(stretched, 0, 1, out=out)
+    odds = np.subtract(1, u, out=out)
+    odds /= u
+    power = np.sqrt(odds, out=u)
+    power *= odds
+    power *= np.exp(np.multiply(log_alpha, -1 / BETA, out=odds), out=odds)
+    power += 1
+    stretched = np.divide(ZETA - GAMMA, power, out=power)
+    stretched += GAMMA
+    return np.clip(stretched, 0, 1, out=odds)
 
 
 def sample_reference(log_alpha: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -57,13 +57,7 @@ def supports(kernel_size: int, stride: int, tile: int) -> bool:
 
 @cache
 def matrices(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `(Aᵀ, G, Bᵀ)` of F(m, r), float64, of shapes (m, n), (n, r) and (n, n).
-
-    Raises
-    ------
-    ValueError
-        If F(m, r) needs more points than `POINTS` has.
-    """
+    """Return `(Aᵀ, G, Bᵀ)` of F(m, r), float64 (m, n), (n, r) and (n, n); ValueError if it needs too many points."""
     n = m + r - 1
     if not supports(r, 1, m):
         raise ValueError(f"F({m}, {r}) needs {n - 1} points; at most {len(POINTS)} are known: take m + r <= 9")

@@ -1,6 +1,7 @@
 """Warnings about a pruning that goes wrong without an error: a layer that dies, collapses, or is hardly pruned."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -32,12 +33,8 @@ class PruningWarning(UserWarning):
 
     def text(self, spell: Callable[[str], str] = str) -> str:
         """Return finding and remedy, with `spell(name)` for every setting."""
-
-        class Spelled(dict):
-            def __missing__(self, name: str) -> str:
-                return spell(name)
-
-        return f"{self.finding}; {self.remedy.format_map(Spelled())}"
+        remedy = re.sub(r"\{(\w+)\}", lambda match: spell(match[1]), self.remedy)
+        return f"{self.finding}; {remedy}"
 
     def __str__(self) -> str:
         return self.text()
@@ -77,36 +74,20 @@ class CollapseMonitor:
         Through too few live units hardly any information about the classes passes, so little holds the gates on either
         side open, and more of them close. After a one-time cut, retraining has nothing to start from.
         """
-        if not masks or COLLAPSING not in self.remedies:
-            return
         # A dead layer cuts off all others and was reported already; units can be followed through a chain only.
-        if not all(mask.any() for mask in masks.values()) or not is_chain(masks):
+        if COLLAPSING not in self.remedies or not all(m.any() for m in masks.values()) or not is_chain(masks):
             return
         links = unit_links(masks)
         alive = live_units(links)
-        lacking: dict[str, str] = {}
-        blamed: dict[str, str] = {}
         # The last layer's units are the classes, of which the data may have fewer than the network.
-        for (name, link), (after, link_after) in pairwise(links.items()):
-            if alive[name] >= self.needed[name]:
-                continue
-            units = len(link)
-            lacking[name] = f"{alive[name]} of its {units:,} output units still lead from the input to the classes"
-            written, read = int(link.any(axis=1).sum()), int(link_after.any(axis=0).sum())
-            if min(written, read) >= self.needed[name]:
-                continue
-            # A unit needs weights in two layers; the one that closed more of them is the bottleneck.
-            if written <= read:
-                blamed[name] = lacking[name]
-            else:
-                blamed[after] = f"it reads {read} of the {units:,} units before it"
-        if lacking and not blamed:
-            # Enough units are written and read, but not the same ones: blame the layer with the fewest weights.
-            thinnest = min(lacking, key=lambda name: masks[name].sum())
-            blamed[thinnest] = lacking[thinnest]
-        for name, finding in blamed.items():
-            mask = masks[name]
-            self._warn(name, COLLAPSING, f"{finding}, with {int(mask.sum()):,} of {mask.size:,} weights")
+        for name, after in pairwise(links):
+            if alive[name] < self.needed[name]:
+                # A unit needs weights in two layers; the one that has pruned more of them is to blame.
+                blamed = min(name, after, key=lambda layer: masks[layer].mean())
+                kept, size = int(masks[blamed].sum()), masks[blamed].size
+                where = f"between {name.partition('.')[0]} and {after.partition('.')[0]}"
+                finding = f"{alive[name]} of the {len(links[name]):,} units {where} lie on a path from input to output"
+                self._warn(blamed, COLLAPSING, f"{finding}, and {kept:,} of its {size:,} weights are left")
 
     def _warn(self, name: str, trouble: str, details: str) -> None:
         if trouble in self.remedies and (name, trouble) not in self._reported:

@@ -1,5 +1,10 @@
-"""Checkpoints: with the call that made it, all that the rest of a training depends on."""
+"""Checkpoints: with the settings and the data, all that the rest of a training depends on."""
 
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +13,72 @@ import numpy as np
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
+from npl0.training.loop import EpochRow, Progress
 from npl0.training.optimizers import Optimizer
 
 
-def save_checkpoint(path: Path, header: dict[str, Any], network: Network, pruner: Pruner, optimizer: Optimizer) -> None:
-    """Write the state of a training, and a header of JSON values, atomically."""
-    parts = {"network": network, "pruner": pruner, "optimizer": optimizer}
-    arrays = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.state().items()}
-    save_arrays(path, {"kind": "checkpoint", **header}, arrays)
+@dataclass
+class TrainingState:
+    """What a checkpoint holds besides arrays: where the training stands, and what it has found so far."""
+
+    stage: str = "train"
+    progress: Progress = field(default_factory=Progress)
+    rows: list[EpochRow] = field(default_factory=list)
+    correct: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    expected_l0: float | None = None
+    init_from: dict[str, str] | None = None
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """Return the header of a checkpoint, and its arrays by part: `network`, `pruner` and `optimizer`.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint file of one training.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged or no checkpoint.
+    Parameters
+    ----------
+    path : the file.
+    settings : the settings of the training, as JSON values.
+    fingerprint : of the data.
+    remedy : what messages advise if the file does not belong to this training.
     """
-    header, arrays = load_arrays(path)
-    if header.get("kind") != "checkpoint":
-        raise CheckpointError(f"{path} is no checkpoint but a {header.get('kind')}; name another file")
-    parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}
-    for name, array in arrays.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = array
-    return header, parts
+
+    path: Path
+    settings: dict[str, Any]
+    fingerprint: str
+    remedy: str
+
+    def save(self, state: TrainingState, network: Network, pruner: Pruner, optimizer: Optimizer) -> None:
+        """Write the state of a training, atomically."""
+        parts = {"network": network, "pruner": pruner, "optimizer": optimizer}
+        arrays = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.state().items()}
+        header = {"kind": "checkpoint", "settings": self.settings, "fingerprint": self.fingerprint}
+        save_arrays(self.path, {**header, "state": dataclasses.asdict(state)}, arrays)
+
+    @contextmanager
+    def loading(self) -> Iterator[tuple[TrainingState, dict[str, dict[str, np.ndarray]]]]:
+        """Yield the stored state, and the arrays of `network`, `pruner` and `optimizer`, for the block to load them.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, belongs to another training, or the block cannot load its arrays.
+        """
+        header, arrays = load_arrays(self.path)
+        parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}
+        try:
+            # Through JSON, so that both sides have JSON's types.
+            if header["kind"] != "checkpoint" or header["settings"] != json.loads(json.dumps(self.settings)):
+                raise CheckpointError(f"{self.path} belongs to a training with other settings; {self.remedy}")
+            if header["fingerprint"] != self.fingerprint:
+                raise CheckpointError(f"{self.path} was made with other data; {self.remedy}")
+            state = TrainingState(**header["state"])
+            state.progress, state.rows = Progress(**state.progress), [EpochRow(**row) for row in state.rows]
+            for name, array in arrays.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = array
+            yield state, parts
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(f"{self.path} does not fit this training ({error}); {self.remedy}") from error

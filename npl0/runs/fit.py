@@ -13,11 +13,10 @@ from tqdm import tqdm
 
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
-from npl0.runs.checkpoint import read_checkpoint, save_checkpoint
+from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.interrupt import interruptible
 from npl0.runs.monitor import CollapseMonitor
 from npl0.runtime.threads import Workers, available_threads
-from npl0.storage.archive import CheckpointError
 from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
 from npl0.training.recipe import Recipe
 
@@ -90,50 +89,45 @@ def fit(
     if pruner.network is not network:
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
     optimizer = stage.begin(pruner, len(images))
+    file = None
+    if checkpoint is not None:
+        # What the result depends on besides the data, and besides the arrays of network and pruner.
+        call = {"stage": asdict(stage), "pruner": repr(pruner)}
+        file = Checkpoint(Path(checkpoint), call, _fingerprint(images, labels), "delete it or name another file")
     with Workers(available_threads() if threads is None else threads) as workers, interruptible() as stop:
-        follower = _Follower(stage, network, pruner, optimizer, images, labels, checkpoint, stop, quiet)
+        steps = math.ceil(len(images) / stage.recipe.batch_size)
+        follower = _Follower(stage, steps, (network, pruner, optimizer), file, stop, quiet)
+        parts = (stage, network, pruner, optimizer, images, labels, workers)
         try:
-            train_stage(
-                stage, network, pruner, optimizer, images, labels, workers, follower.progress, follower, validation
-            )
+            train_stage(*parts, follower.state.progress, follower, validation)
         except StopTraining:
             follower.save()
             where = f"; the same call resumes from {checkpoint}" if checkpoint else ""
-            print(f"interrupted in epoch {follower.progress.epoch + 1}{where}", file=sys.stderr)
+            print(f"interrupted in epoch {follower.state.progress.epoch + 1}{where}", file=sys.stderr)
             raise SystemExit(130) from None
         finally:
             follower.bar.close()
             pruner.write_test_weights()
-    return follower.rows
+    return follower.state.rows
 
 
 class _Follower(Observer):
     """Moves the progress bar, collects the rows, and writes the checkpoint."""
 
-    def __init__(self, stage, network, pruner, optimizer, images, labels, checkpoint, stop: Event, quiet: bool) -> None:
-        self.parts, self.stop = (network, pruner, optimizer), stop
-        self.monitor = CollapseMonitor(network, pruner.remedies)
-        if pruner.stage == "retrain":
+    def __init__(self, stage: Stage, steps: int, parts: tuple, checkpoint: Checkpoint | None, stop: Event, quiet: bool):
+        self.parts, self.checkpoint, self.stop = parts, checkpoint, stop
+        self.state = TrainingState(stage.name)
+        pruner = parts[1]
+        self.monitor = CollapseMonitor(parts[0], pruner.remedies)
+        if stage.name == "retrain":
             self.monitor.review(pruner.masks())
-        self.rows: list[EpochRow] = []
-        self.progress = Progress()
-        self.path = None if checkpoint is None else Path(checkpoint)
-        if self.path is not None:
-            settings = asdict(getattr(pruner, "settings", stage.recipe))
-            self.call = {"stage": asdict(stage), "pruner": pruner.name, "settings": settings}
-            self.call["data"] = _digest(images, labels)
-            if self.path.exists():
-                self._restore()
-        steps = math.ceil(len(images) / stage.recipe.batch_size)
-        done = self.progress.epoch * steps + self.progress.batch
-        self.bar = tqdm(
-            total=stage.recipe.epochs * steps,
-            initial=done,
-            desc=stage.name,
-            unit="step",
-            disable=quiet,
-            file=sys.stderr,
-        )
+        if checkpoint is not None and checkpoint.path.exists():
+            with checkpoint.loading() as (self.state, arrays):
+                for part, name in zip(parts, ("network", "pruner", "optimizer"), strict=True):
+                    part.load_state(arrays[name])
+        done = self.state.progress.epoch * steps + self.state.progress.batch
+        total = stage.recipe.epochs * steps
+        self.bar = tqdm(total=total, initial=done, desc=stage.name, unit="step", disable=quiet, file=sys.stderr)
 
     def after_step(self, progress: Progress, loss: float) -> None:
         self.bar.set_postfix_str(f"epoch {progress.epoch + 1}, loss {loss:.4f}", refresh=False)
@@ -143,30 +137,15 @@ class _Follower(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         self.monitor.watch(self.parts[1].masks())
-        self.rows.append(row)
+        self.state.rows.append(row)
         self.save()
 
     def save(self) -> None:
-        if self.path is not None:
-            header = {"call": self.call, "progress": asdict(self.progress), "rows": [asdict(row) for row in self.rows]}
-            save_checkpoint(self.path, header, *self.parts)
-
-    def _restore(self) -> None:
-        header, arrays = read_checkpoint(self.path)
-        if header.get("call") != self.call:
-            raise CheckpointError(
-                f"{self.path} was written by a call with other settings or data; delete it or name another"
-            )
-        try:
-            for part, name in zip(self.parts, ("network", "pruner", "optimizer"), strict=True):
-                part.load_state(arrays[name])
-            self.progress = Progress(**header["progress"])
-            self.rows = [EpochRow(**row) for row in header["rows"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{self.path} does not fit this call ({error}); delete it or name another") from error
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.state, *self.parts)
 
 
-def _digest(images: np.ndarray, labels: np.ndarray) -> str:
+def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     digest = hashlib.sha256(repr((images.shape, images.dtype.str)).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels))

@@ -1,7 +1,5 @@
 """The flow of a run: train -> prune -> retrain -> measure -> record, resumable between any two steps."""
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +9,11 @@ from npl0.pruning.base import Pruner
 from npl0.pruning.fixed_mask import FixedMask
 from npl0.pruning.masks import Masks
 from npl0.runs.build import build_network, build_pruner
-from npl0.runs.checkpoint import read_checkpoint, save_checkpoint
+from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.environment import describe_environment
 from npl0.runs.folder import RunFolder
 from npl0.runs.monitor import CollapseMonitor
-from npl0.runs.result import RunState, make_result
+from npl0.runs.result import make_result
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.settings import ConfigError
 from npl0.runtime.threads import Workers
@@ -75,7 +73,9 @@ class Run:
         resumes = folder.checkpoint.is_file() and not force
         if config.init_from and not (resumes and digest_start(config.init_from) is None):
             self.start = load_start(config, self.network)
-        self.state = RunState()
+        self.state = TrainingState()
+        remedy = "use the same data and start, or repeat with --force"
+        self.checkpoint = Checkpoint(folder.checkpoint, config.used(), dataset.fingerprint, remedy)
         self.pruner: Pruner = build_pruner(config, self.network)
         self.monitor = CollapseMonitor(self.network, self.pruner.remedies)
 
@@ -154,25 +154,13 @@ class Run:
     # ---- checkpoints ----------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the checkpoint: with the settings, it is all that the rest of the run depends on."""
-        header = {
-            "settings": self.config.used(),
-            "fingerprint": self.dataset.fingerprint,
-            "state": dataclasses.asdict(self.state),
-        }
-        save_checkpoint(self.folder.checkpoint, header, self.network, self.pruner, self.optimizer)
+        """Write the checkpoint."""
+        self.checkpoint.save(self.state, self.network, self.pruner, self.optimizer)
 
     def _restore(self) -> None:
-        path = self.folder.checkpoint
-        header, arrays = read_checkpoint(path)
-        # Through JSON, so that both sides have JSON's types.
-        if header.get("settings") != json.loads(json.dumps(self.config.used())):
-            raise CheckpointError(f"{path} belongs to a run with other settings; repeat with --force")
-        try:
-            if header["fingerprint"] != self.dataset.fingerprint:
-                raise CheckpointError(f"{path} was made with other data; use the same data, or repeat with --force")
-            state = RunState.from_json(header["state"])
+        with self.checkpoint.loading() as (state, arrays):
             if self.start is not None and (state.init_from or {}).get("sha256") != self.start.sha256:
+                path = self.folder.checkpoint
                 raise CheckpointError(f"{path} began from another network than {self.start.path}; repeat with --force")
             self.network.load_state(arrays["network"])
             pruner = self.pruner
@@ -180,13 +168,9 @@ class Run:
                 # Any masks of the right shapes will do: `load_state` brings the stored ones.
                 pruner = FixedMask(self.network, Pruner(self.network).masks())
             self._begin(state.stage, pruner)
-            self.state = state
             self.pruner.load_state(arrays["pruner"])
             self.optimizer.load_state(arrays["optimizer"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"{path} does not fit this run ({error}); repeat with --force") from error
+            self.state = state
 
     # ---- the result -----------------------------------------------------------------------------------------
 

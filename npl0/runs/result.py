@@ -1,45 +1,22 @@
-"""What a run has found so far, and the result that is made from it."""
+"""The result of a run, the content of result.json."""
 
 import dataclasses
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from npl0.data.dataset import Dataset
 from npl0.nn.network import Network
+from npl0.runs.checkpoint import TrainingState
 from npl0.runs.environment import describe_data
 from npl0.settings.sections import RunConfig
-from npl0.training.loop import EpochRow, Progress
 from npl0.training.metrics import LayerMeasure, WeightCount
-
-
-@dataclass
-class RunState:
-    """All that the checkpoint of a run holds besides arrays; plain JSON values."""
-
-    stage: str = "train"
-    progress: Progress = field(default_factory=Progress)
-    rows: list[EpochRow] = field(default_factory=list)
-    correct: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    expected_l0: float | None = None
-    init_from: dict[str, str] | None = None
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "RunState":
-        """Build a state again from `dataclasses.asdict`; KeyError or TypeError if the values are not one."""
-        state = cls(**values)
-        state.progress = Progress(**state.progress)
-        state.rows = [EpochRow(**row) for row in state.rows]
-        return state
 
 
 def make_result(
     config: RunConfig,
     dataset: Dataset,
-    state: RunState,
+    state: TrainingState,
     network: Network,
     layers: list[LayerMeasure],
     total: int,

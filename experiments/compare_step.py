@@ -1,47 +1,79 @@
-"""Compare the training step of two clones of npl0: `python experiments/compare_step.py OLD [NEW]`.
+"""Compare the training steps of two clones of npl0: `python experiments/compare_step.py OLD [NEW]`.
 
-Each clone runs its own `experiments/bench_training.py` on its own code, one process per measurement. The clones take
-turns, so that both meet the same load. A row shows the shortest step of all rounds, the median over the rounds of the
-median step, in milliseconds, and the ratios of new to old. On a busy machine only the shortest steps can be compared.
+Each clone runs its own `experiments/npl0_step.py` in its own process, and the two take turns at every step, so that
+both meet the same load. The table shows the shortest and the median step in milliseconds, and the ratios of new to old.
+The last column is the ratio of the median CPU times, which depends less on what else the machine does.
 """
 
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
-from bench_training import ROOT, measure
-from npl0.nn.summary import table
+from measuring import own_kernel_environment
+from npl0.cli.tables import table
 from npl0.settings.flags import Parser, at_least_one
 from step_setting import VARIANTS
 
-STEPS = {
-    "lenet5": ["--model=lenet5"],
-    "vgg16 at width 0.25": ["--model=vgg16", "--width=0.25", "--steps=10"],
-}
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = {"lenet5": 1.0, "vgg16": 0.25}
+WARM_UP = 5
+
+# It runs in the folder of a clone and imports the code there; for every line that it reads, it takes a step.
+CHILD = """
+import sys, time
+sys.path[:0] = [".", "experiments"]
+from npl0_step import npl0_step
+from step_setting import Setting
+_, model, variant, threads, batch, width = sys.argv
+parts = npl0_step(Setting(model, variant, int(threads), int(batch), float(width)))[1].values()
+for i, _ in enumerate(sys.stdin):
+    wall, cpu = time.perf_counter(), time.process_time()
+    for part in parts:
+        part(i)
+    print(1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu), flush=True)
+"""
+
+
+def measure(clones: list[Path], steps: int, *setting: object) -> list[list[tuple[float, ...]]]:
+    """Return wall and processor time in ms of every step of each clone; `setting` holds the fields of `Setting`."""
+    command = [sys.executable, "-c", CHILD, *map(str, setting)]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": own_kernel_environment()}
+    children = [subprocess.Popen(command, cwd=clone, **options) for clone in clones]
+    times: list[list[tuple[float, ...]]] = [[] for _ in clones]
+    for _ in range(WARM_UP + steps):
+        for child, found in zip(children, times, strict=True):
+            print(file=child.stdin, flush=True)
+            if not (line := child.stdout.readline()):
+                sys.exit(f"the step failed in {clones[children.index(child)]}")
+            found.append(tuple(map(float, line.split())))
+    for child in children:
+        child.communicate()
+    return [found[WARM_UP:] for found in times]
 
 
 def main() -> None:
     """Measure every step in both clones, and print the table."""
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("old", type=Path, metavar="OLD", help="the clone to compare with")
-    parser.add_argument(
-        "new", type=Path, metavar="NEW", nargs="?", default=ROOT, help="default: this clone"
-    )
-    parser.add_argument("--threads", type=at_least_one, default=2, metavar="N", help="threads (default 2)")
-    parser.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="processes each (default 5)")
+    parser.add_argument("new", type=Path, metavar="NEW", nargs="?", default=ROOT, help="default: this clone")
+    numbers = {"--steps": (100, "timed steps"), "--threads": (2, "threads"), "--batch": (128, "images per step")}
+    for flag, (default, text) in numbers.items():
+        parser.add_argument(flag, type=at_least_one, default=default, metavar="N", help=f"{text} (default {default})")
     arguments = parser.parse_args()
-    clones = [clone.resolve() for clone in (arguments.old, arguments.new)]
     rows = []
-    for name, flags in STEPS.items():
+    for model, width in MODELS.items():
         for variant in VARIANTS:
-            found: dict[int, list[dict]] = {0: [], 1: []}
-            for _ in range(arguments.rounds):
-                for i, clone in enumerate(clones):
-                    found[i].append(measure(f"npl0:{variant}", [*flags, f"--threads={arguments.threads}"], clone))
-            low = [min(result["min"] for result in results) for results in found.values()]
-            middle = [statistics.median(result["median"] for result in results) for results in found.values()]
-            times = [*low, low[1] / low[0], *middle, middle[1] / middle[0]]
-            rows.append([f"{name}, {variant}", *(f"{value:.2f}" for value in times)])
-    print(table(["step", "old min", "new min", "ratio", "old median", "new median", "ratio"], rows))
+            setting = (model, variant, arguments.threads, arguments.batch, width)
+            old, new = (
+                list(zip(*t, strict=True)) for t in measure([arguments.old, arguments.new], arguments.steps, *setting)
+            )
+            row = []
+            for summary, column in ((min, 0), (statistics.median, 0), (statistics.median, 1)):
+                times = summary(old[column]), summary(new[column])
+                row += [*times, times[1] / times[0]]
+            rows.append([f"{model} at width {width:g}, {variant}", *(f"{value:.2f}" for value in [*row[:6], row[-1]])])
+    print(table(["step", "old min", "new min", "ratio", "old median", "new median", "ratio", "CPU ratio"], rows))
 
 
 if __name__ == "__main__":

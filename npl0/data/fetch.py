@@ -26,6 +26,7 @@ from npl0.storage.files import locked
 TIMEOUT = 30.0
 PAUSES = (1, 3, 9, 27)
 _BLOCK = 1 << 16
+LATER = "try again later"
 # The errors of reading from the network; those of the disk are other OSErrors.
 _NETWORK_ERRORS = (ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError, http.client.HTTPException)
 
@@ -143,20 +144,28 @@ def _complete(remote: RemoteFile, part: Path, quiet: bool, say: Callable[[str], 
             _receive(remote, part, quiet)
             return
         except _NETWORK_ERRORS as error:
-            reason, code, remedy = getattr(error, "reason", error), getattr(error, "code", None), "try again later"
-            final = wait is None or (code is not None and code < 500 and code not in (408, 416, 429))
-            if isinstance(reason, ssl.SSLCertVerificationError):
-                final, remedy = True, "give Python the certificates of this machine or its proxy (SSL_CERT_FILE)"
-            problem = f"the server answers {code} ({reason})" if code else f"connection failed: {reason}"
-            if code == 416:  # there are no bytes to continue with
+            problem, remedy = _explain(error)
+            if getattr(error, "code", None) == 416:  # there are no bytes to continue with
                 part.unlink(missing_ok=True)
-            if final:
+            if remedy or wait is None:
                 raise DataError(
-                    f"{remote.url} could not be downloaded ({problem}): {remedy} ({_size(part):,} of {remote.size:,} "
-                    f"bytes are kept and continued), or {remote.by_hand}"
+                    f"{remote.url} could not be downloaded ({problem}): {remedy or LATER} ({_size(part):,} of "
+                    f"{remote.size:,} bytes are kept and continued), or {remote.by_hand}"
                 ) from error
             say(f"{remote.name}: {problem}; trying again in {wait} s")
             sleep(wait)
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return what went wrong, and what to do about it if the next try cannot help."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        worth_trying = error.code >= 500 or error.code in (408, 416, 429)
+        return f"the server answers {error.code} ({error.reason})", "" if worth_trying else LATER
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return str(reason), "give Python the certificates of this machine or its proxy (SSL_CERT_FILE)"
+    return f"connection failed: {reason}", ""
 
 
 def _receive(remote: RemoteFile, part: Path, quiet: bool) -> None:

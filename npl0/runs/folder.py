@@ -112,13 +112,7 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the result of a finished run, or None; nothing is written.
-
-        Raises
-        ------
-        RunFolderError
-            If the result is damaged, or belongs to other settings.
-        """
+        """Return the result of a finished run, or None; RunFolderError if it is damaged or of other settings."""
         if not self.result.is_file():
             return None
         self._check_settings()

@@ -28,30 +28,11 @@ class Start:
         return {"path": self.path, "sha256": self.sha256}
 
 
-def locate_start(source: str) -> Path:
-    """Return the model file that a run or a path stands for.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none.
-    """
-    if not Path(source).exists():
-        raise CheckpointError(
-            f"cannot start from {source}: it does not exist (the current directory is {Path.cwd()}); name a finished "
-            "run or its model.npz"
-        )
-    try:
-        return find_model(source)
-    except CheckpointError as error:
-        raise CheckpointError(f"cannot start from {source}: {error}") from error
-
-
 def digest_start(source: str) -> str | None:
-    """Return the SHA-256 of the model file; None if it is not there any more."""
+    """Return the SHA-256 of the model file that a run or a path stands for; None if it is not there any more."""
     try:
-        return _sha256(locate_start(source))
-    except CheckpointError:
+        return _sha256(find_model(source))
+    except (CheckpointError, OSError):
         return None
 
 
@@ -76,8 +57,8 @@ def load_start(config: RunConfig, network: Network) -> Start:
         If it belongs to another network, or may have been trained on this run's validation images.
     """
     source = config.init_from
-    path = locate_start(source)
     try:
+        path = find_model(source)
         stored, header = load_model(path)
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error

@@ -70,9 +70,12 @@ def find_model(path: str | Path) -> Path:
     Raises
     ------
     CheckpointError
-        If it is a folder without one; the message says why, and what to pass instead.
+        If it does not exist, or is a folder without one; the message says why, and what to pass instead.
     """
     folder = Path(path)
+    if not folder.exists():
+        here = f"the current directory is {Path.cwd()}"
+        raise CheckpointError(f"{folder} does not exist ({here}); name a finished run or its model.npz")
     if not folder.is_dir():
         return folder
     path = folder / "model.npz"

@@ -1,16 +1,20 @@
 """Fixtures that several folders share."""
 
-from collections.abc import Iterator
+import csv
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import hypothesis
 import numpy as np
 import pytest
 
+from npl0.cli import run as run_module
 from npl0.runtime.scratch import Allocator
 from npl0.runtime.threads import Workers
 
-# Time is not what these tests are about, and a busy machine would fail them.
+# No deadlines: on a busy machine they would fail tests that have nothing to do with time.
 hypothesis.settings.register_profile("npl0", deadline=None)
 hypothesis.settings.load_profile("npl0")
 
@@ -30,7 +34,7 @@ def generator() -> np.random.Generator:
 
 @pytest.fixture
 def dirty() -> Allocator:
-    """An allocator whose memory is full of what is not to be read, as a network's scratch is."""
+    """An allocator whose memory holds NaN or 255, which no code may read, as a network's scratch memory may."""
 
     class Dirty(Allocator):
         def kept(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -55,3 +59,70 @@ def cifar_folder(tmp_path: Path) -> Path:
     for name, batch in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], records, strict=True):
         (folder / f"{name}.bin").write_bytes(batch.tobytes())
     return folder
+
+
+class Runs:
+    """Small runs, and the part of their outcome that must not depend on threads, interrupts or the clock."""
+
+    SMALL = ("--model", "lenet300", "--data", "synthetic", "--epochs", "2", "--retrain-epochs", "1", "--threads", "1")
+    # An epoch has 16 steps: gates must move fast to close within two epochs.
+    L0 = ("--method", "l0", "--gate-learning-rate", "0.4", "--ramp-epochs", "0", "--l0-lambda", "1")
+    FLAGS_OF: ClassVar = {
+        "l0": L0,
+        "magnitude": ("--method", "magnitude", "--compression", "3"),
+        "dense": ("--method", "dense"),
+    }
+    # Long enough to be killed after its first checkpoint.
+    KILLED = (*L0, "--epochs", "8", "--batch-size", "32")
+    # Seconds and megabytes differ from run to run; nothing else may.
+    TIMES = ("images_per_second", "seconds", "peak_memory_mb")
+
+    @staticmethod
+    def folder_in(parent: Path) -> Path:
+        """Return the one run folder there is."""
+        (folder,) = parent.iterdir()
+        return folder
+
+    @staticmethod
+    def settings_of(*flags: str) -> dict[str, Any]:
+        """Return the settings that these flags set."""
+        return run_module.settings_from(run_module.build_parser().parse_args(flags))
+
+    @staticmethod
+    def outcome(folder: Path) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, str]], bytes]:
+        """Return arrays, result, log and layers of a finished run, without the times."""
+        with np.load(folder / "model.npz") as archive:
+            arrays = {name: archive[name].tobytes() for name in archive.files}
+        result = json.loads((folder / "result.json").read_text())
+        del result["seconds"]
+        with open(folder / "log.csv", newline="") as file:
+            log = [{key: value for key, value in row.items() if key not in Runs.TIMES} for row in csv.DictReader(file)]
+        return arrays, result, log, (folder / "layers.csv").read_bytes()
+
+    @staticmethod
+    def same(one: tuple, other: tuple) -> None:
+        """Assert that two outcomes are equal, without printing megabytes if they differ."""
+        assert one[0].keys() == other[0].keys()
+        assert [name for name in one[0] if one[0][name] != other[0][name]] == []
+        assert one[1:] == other[1:]
+
+
+@pytest.fixture(scope="session")
+def runs() -> type[Runs]:
+    """The class `Runs`: test modules cannot import from one another."""
+    return Runs
+
+
+@pytest.fixture
+def run(tmp_path: Path, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Run `python -m npl0.run` on a small run, under `tmp_path`; return its exit code, stdout and stderr."""
+
+    def call(*flags: str, out: Path = tmp_path / "runs") -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = run_module.main([*Runs.SMALL, "--out", str(out), *flags])
+        except SystemExit as exit_of:
+            code = exit_of.code
+        return code, *capfd.readouterr()
+
+    return call

@@ -61,9 +61,11 @@ def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, off
     settings = header.get("settings", {})
     if data_dir is None and "data" not in settings:
         raise data.DataError("this model file names no data set; give --data-dir with its files")
-    # Without settings, the channels tell CIFAR-10's format from IDX, which holds grey images.
-    name = settings.get("data") or ("cifar10" if network.input_shape[0] == 3 else "mnist")
-    dataset = data.load_dataset(name, data_dir or settings.get("data_dir") or None, offline)
+    if data_dir is None:
+        dataset = data.load_dataset(settings["data"], settings.get("data_dir") or None, offline)
+    else:
+        # IDX files hold grey images and CIFAR-10's format RGB; an .npz file may take the place of either.
+        dataset = data.load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir, offline)
     try:
         runs.check_data(network, dataset.name, dataset.image_shape, dataset.n_classes)
     except ConfigError as error:

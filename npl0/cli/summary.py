@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from npl0 import runs, storage
+from npl0 import runs, storage, training
 from npl0.cli.guard import guard
 from npl0.cli.run import resolve
 from npl0.nn.models import model_names
@@ -27,12 +27,15 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 summary
     )
     options = parser.parse_args(arguments)
     chosen = {name: value for name in ("width", "conv") if (value := getattr(options, name)) is not None}
-    return guard(lambda: print(_network(options.model, chosen)), prog)
+    return guard(lambda: print(_summary(options.model, chosen)), prog)
 
 
-def _network(name: str, chosen: dict[str, Any]) -> Any:
-    if not Path(name).exists() or name.endswith(".toml"):
-        return runs.build_network(resolve({"model": name, **chosen}))
+def _summary(name: str, chosen: dict[str, Any]) -> str:
+    path = Path(name)
+    is_run = path.suffix != ".toml" and (path.exists() or path.suffix == ".npz" or len(path.parts) > 1)
+    if not is_run:
+        return str(runs.build_network(resolve({"model": name, **chosen})))
     if chosen:
         raise ConfigError(f"--{next(iter(chosen))} is for a model, not for a run, which has its own")
-    return storage.load_model(name)[0]
+    network, _ = storage.load_model(name)
+    return f"{network}\n\nkept {training.WeightCount.of_network(network)}"

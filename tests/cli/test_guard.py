@@ -1,4 +1,4 @@
-"""Commands whose output nobody reads to its end, or that cannot be written."""
+"""Commands whose output is cut off by its reader, or cannot be written."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def start(command, unbuffered, **streams):
 
 @pytest.mark.parametrize("unbuffered", [True, False])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_reader_that_leaves_early_is_no_error_worth_a_word(command, unbuffered):
+def test_a_closed_pipe_causes_no_message(command, unbuffered):
     read, write = os.pipe()
     os.close(read)
     process = start(command, unbuffered, stdout=write)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from npl0.nn.parameter import ParameterGroup
 from npl0.pruning import FixedMask, Magnitude, Pruner, Step, apply_masks, density, keep_largest
-from npl0.training.optimizers import SGD, Adam
+from npl0.training.optimizers import SGD, Adam, Optimizer
 
 
 def half_masks(network):
@@ -20,7 +20,7 @@ def half_masks(network):
 def optimizer_of(pruner, kind):
     """Return an optimiser with momentum and weight decay, which could revive a pruned weight."""
     groups = pruner.groups(0.05, 0.01)
-    return SGD(groups, momentum=0.9) if kind == "sgd" else Adam(groups)
+    return Optimizer(groups, SGD() if kind == "sgd" else Adam())
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
@@ -54,7 +54,8 @@ def test_the_dense_pruner_trains_everything_and_prunes_nothing(build, train, wor
     network, plain = build(), build()
     pruner = Pruner(network)
     losses = train(pruner, optimizer_of(pruner, "adam"), 3)
-    optimizer = Adam([ParameterGroup(plain.weights, 0.05, 0.01), ParameterGroup([*plain.parameters[1::2]], 0.05)])
+    groups = [ParameterGroup(plain.weights, 0.05, 0.01), ParameterGroup([*plain.parameters[1::2]], 0.05)]
+    optimizer = Optimizer(groups, Adam())
     for number, loss in enumerate(losses):
         assert plain.loss_and_gradients(*batch, workers, (0, number))[0] == loss
         optimizer.step(workers, Step(number))
@@ -111,7 +112,6 @@ def test_an_impossible_count_is_refused(scores, count, message):
         keep_largest(np.array(scores), count)
 
 
-@pytest.mark.filterwarnings("ignore::npl0.pruning.PruningWarning")
 @pytest.mark.parametrize("criterion", ["global", "layer-std"])
 @pytest.mark.parametrize("compression", [1, 3.7, 1000, 1e9])
 def test_magnitude_keeps_exactly_the_largest(build, criterion, compression):

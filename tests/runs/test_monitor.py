@@ -1,5 +1,6 @@
 """Warnings of layers that collapse: the right layer, the right words, and not too early."""
 
+import re
 import warnings
 from functools import reduce
 from itertools import pairwise
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from npl0.pruning.monitor import CollapseMonitor, needed_units
 
+import npl0
 from npl0 import nn
-from npl0.pruning import L0, FixedMask, Magnitude, Pruner, PruningWarning
-from npl0.pruning import monitor as monitor_module
+from npl0.pruning import L0, FixedMask, Magnitude, Pruner
 from npl0.pruning.masks import live_units, unit_links
+from npl0.runs import monitor as monitor_module
+from npl0.runs.monitor import CollapseMonitor, PruningWarning, needed_units
 from npl0.storage.model_file import load_model
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
@@ -201,35 +203,37 @@ def test_every_remedy_names_settings_of_its_method(kind):
         named = []
         PruningWarning("", remedy).text(lambda name, named=named: named.append(name) or name)
         assert named and set(named) <= fields.keys(), trouble
-    assert kind.remedies.keys() == {monitor_module.DIED, monitor_module.COLLAPSING, monitor_module.UNPRUNED}
+    troubles = {monitor_module.DIED, monitor_module.COLLAPSING, monitor_module.UNPRUNED}
+    assert kind.remedies.keys() == FixedMask.remedies.keys() == troubles
 
 
 def test_a_cut_that_leaves_too_little_is_reported_before_retraining():
     network = linear(30, 100, 40, 10)
     rng = np.random.default_rng(0)
-    for weight, scale in zip(network.weights, (1, 0.5, 1), strict=True):
-        weight.value[...] = rng.normal(size=weight.value.shape) * scale
-    pruner = Magnitude(network, criterion="global", compression=20)
-    with pytest.warns(PruningWarning, match=r"layer fc2 is collapsing: .* lower compression, or try the other criter"):
-        pruner.finalise()
-    for weight in network.weights:
-        weight.value[...] = rng.normal(size=weight.value.shape)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", PruningWarning)
-        Magnitude(network, criterion="global", compression=4).finalise()
+    images, labels = rng.normal(size=(8, 30)).astype(np.float32), np.arange(8)
+    for compression, collapses in ((20, True), (4, False)):
+        for weight, scale in zip(network.weights, (1, 0.5, 1) if collapses else (1, 1, 1), strict=True):
+            weight.value[...] = rng.normal(size=weight.value.shape) * scale
+        masks = Magnitude(network, criterion="global", compression=compression).finalise()
+        pruner = FixedMask(network, masks)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PruningWarning)
+            npl0.fit(network, images, labels, pruner, epochs=0, quiet=True)
+        found = [str(warning.message) for warning in caught]
+        assert len(found) == collapses
+        assert all(re.match("layer fc2 is collapsing: .*; prune less, in this layer first", line) for line in found)
 
 
-@pytest.mark.parametrize("kind", [Pruner, FixedMask])
-def test_methods_that_do_not_prune_cause_no_warning_and_no_work(kind, monkeypatch):
+def test_dense_training_causes_no_warning_and_no_work(monkeypatch):
     network = linear(30, 100, 10)
     masks = full_of(network)
     masks["fc1.weight"][3:] = False
     monkeypatch.setattr(monitor_module, "unit_links", lambda masks: pytest.fail("the units were followed"))
-    pruner = kind(network, masks) if kind is FixedMask else kind(network)
-    assert messages(masks, network, pruner.monitor) == []
+    monitor = CollapseMonitor(network, Pruner(network).remedies)
+    assert messages(masks, network, monitor) == []
     with warnings.catch_warnings():
         warnings.simplefilter("error", PruningWarning)
-        pruner.finalise()
+        monitor.review(masks)
 
 
 def test_layers_that_are_not_a_chain_are_not_examined():

@@ -1,4 +1,4 @@
-"""What goes wrong is told in one line with its remedy, and leaves the good files as they are."""
+"""A failure is reported in one line with its remedy, and leaves the good files untouched."""
 
 import errno
 import json
@@ -10,13 +10,13 @@ import pytest
 from npl0.cli.progress import ProgressBar
 from npl0.data import Dataset
 from npl0.data.idx import write_idx
-from npl0.runs import build as methods
+from npl0.runs import build
 from npl0.settings.sections import build_config
 from npl0.training.loop import StopTraining
 
 
 @pytest.fixture
-def checkpoint(command, monkeypatch, tmp_path, runs):
+def checkpoint(run, monkeypatch, tmp_path, runs):
     """The checkpoint of a run that was stopped in its second epoch."""
 
     def after_step(self, progress, loss):
@@ -25,11 +25,11 @@ def checkpoint(command, monkeypatch, tmp_path, runs):
 
     with monkeypatch.context() as patch:
         patch.setattr(ProgressBar, "after_step", after_step)
-        assert command(*runs.L0, "--quiet")[0] == 130
+        assert run(*runs.L0, "--quiet")[0] == 130
     return runs.folder_in(tmp_path / "runs") / "checkpoint.npz"
 
 
-def test_a_disk_that_fills_up_is_told_with_the_file_and_the_way_on(command, checkpoint, monkeypatch, runs):
+def test_a_full_disk_is_reported_with_the_file_and_how_to_resume(run, checkpoint, monkeypatch, runs):
     sound, (folder, name) = checkpoint.read_bytes(), (checkpoint.parent, checkpoint.name)
 
     def full(file, **_):
@@ -38,24 +38,24 @@ def test_a_disk_that_fills_up_is_told_with_the_file_and_the_way_on(command, chec
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
-        code, out, err = command(*runs.L0, "--quiet")
+        code, out, err = run(*runs.L0, "--quiet")
     assert (code, out) == (1, "")
-    told = (
+    reported = (
         f"[Errno {errno.ENOSPC}] No space left on device: '{folder / name}'; once that is corrected, the same command "
     )
-    assert err.endswith(f"{told}resumes {folder}\n")
+    assert err.endswith(f"{reported}resumes {folder}\n")
     assert checkpoint.read_bytes() == sound and not list(folder.glob(".*.part"))
-    assert command(*runs.L0)[0] == 0
+    assert run(*runs.L0)[0] == 0
 
 
-def test_what_a_killed_process_left_half_written_is_cleared_away(command, checkpoint, runs):
+def test_half_written_files_of_a_killed_process_are_deleted(run, checkpoint, runs):
     half = checkpoint.with_name(".checkpoint.npz.12345.part")
     half.write_bytes(b"half of it")
-    assert command(*runs.L0)[0] == 0
+    assert run(*runs.L0)[0] == 0
     assert not half.exists()
 
 
-def test_a_damaged_checkpoint_is_told_and_not_overwritten(command, checkpoint, tmp_path, runs):
+def test_a_damaged_checkpoint_is_reported_and_not_overwritten(run, checkpoint, tmp_path, runs):
     sound = checkpoint.read_bytes()
     flipped = bytearray(sound)
     flipped[len(sound) // 2] ^= 0xFF
@@ -72,96 +72,94 @@ def test_a_damaged_checkpoint_is_told_and_not_overwritten(command, checkpoint, t
     }
     for what, content in damaged.items():
         checkpoint.write_bytes(content)
-        code, out, err = command(*runs.L0)
+        code, out, err = run(*runs.L0)
         assert (code, out) == (1, ""), what
         assert "checkpoint.npz is damaged or not a checkpoint of npl0's" in err and "delete it to start anew" in err, (
             what
         )
         assert checkpoint.read_bytes() == content, what
     checkpoint.write_bytes(sound)
-    assert command(*runs.L0)[0] == 0
+    assert run(*runs.L0)[0] == 0
 
 
-def test_a_checkpoint_of_other_settings_or_data_is_refused(command, checkpoint, monkeypatch, tmp_path, runs):
+def test_a_checkpoint_of_other_settings_or_data_is_refused(run, checkpoint, monkeypatch, tmp_path, runs):
     content = checkpoint.read_bytes()
     other = tmp_path / "runs" / build_config(runs.settings_of(*runs.SMALL, *runs.L0, "--seed", "1")).run_name()
     other.mkdir()
     (other / "checkpoint.npz").write_bytes(content)
-    code, _, err = command(*runs.L0, "--seed", "1")
+    code, _, err = run(*runs.L0, "--seed", "1")
     assert code == 1 and "belongs to a run with other settings; repeat with --force" in err
     original = Dataset._fingerprint
     monkeypatch.setattr(Dataset, "_fingerprint", lambda self: original(self)[::-1])
-    code, _, err = command(*runs.L0)
+    code, _, err = run(*runs.L0)
     assert code == 1 and "was made with other data; use the same data, or repeat with --force" in err
-    assert command(*runs.L0, "--force")[0] == 0
+    assert run(*runs.L0, "--force")[0] == 0
 
 
-def test_a_folder_of_other_settings_is_refused(command, tmp_path, runs):
-    command("--epochs", "1")
+def test_a_folder_of_other_settings_is_refused(run, tmp_path, runs):
+    run("--epochs", "1")
     folder = runs.folder_in(tmp_path / "runs")
     stored = folder / "config.toml"
     text = stored.read_text()
     stored.write_text(text.replace("seed = 0", "seed = 9"))
     assert stored.read_text() != text
-    code, _, err = command("--epochs", "1")
-    assert code == 1 and "was made by other settings" in err and "--force" in err
+    code, _, err = run("--epochs", "1")
+    assert code == 1 and "was made with other settings" in err and "--force" in err
     stored.write_text("not TOML")
-    code, _, err = command("--epochs", "1")
+    code, _, err = run("--epochs", "1")
     assert code == 1 and "config.toml is not valid TOML" in err and "--force" in err
-    assert command("--epochs", "1", "--force")[0] == 0
+    assert run("--epochs", "1", "--force")[0] == 0
     assert stored.read_text() == text
 
 
-def test_a_damaged_result_is_told(command, tmp_path, runs):
-    command("--epochs", "1")
+def test_a_damaged_result_is_reported(run, tmp_path, runs):
+    run("--epochs", "1")
     (runs.folder_in(tmp_path / "runs") / "result.json").write_text("{")
-    code, _, err = command("--epochs", "1")
+    code, _, err = run("--epochs", "1")
     assert code == 1 and "result.json is damaged" in err and "--force" in err
 
 
-def test_a_folder_that_cannot_be_written_fails_before_the_data_loads(command, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_fails_before_the_data_loads(run, tmp_path, monkeypatch):
     monkeypatch.setattr("npl0.data.load_dataset", lambda *_: pytest.fail("the data was loaded"))
     blocked = tmp_path / "blocked"
     blocked.touch()
     for out in (blocked, blocked / "deeper"):
-        code, _, err = command(out=out)
+        code, _, err = run(out=out)
         assert code == 1 and f"cannot write to {out}" in err and "--out" in err
 
 
-def test_bad_data_files_fail(command, tmp_path):
+def test_bad_data_files_fail(run, tmp_path):
     data = tmp_path / "data"
     flags = ("--data", "mnist", "--data-dir", str(data))
-    code, _, err = command(*flags)
+    code, _, err = run(*flags)
     assert code == 1 and f"{data} does not exist" in err
     data.mkdir()
-    code, _, err = command(*flags)
+    code, _, err = run(*flags)
     assert code == 1 and "has no train-images-idx3-ubyte" in err
     _write_set(data)
     (data / "t10k-labels-idx1-ubyte").write_bytes(b"<html>no such file</html>")
-    code, _, err = command(*flags)
+    code, _, err = run(*flags)
     assert code == 1 and "t10k-labels-idx1-ubyte: begins with 3c 68 74 6d, which is not IDX" in err
-    code, _, err = command("--data-dir", str(tmp_path))
+    code, _, err = run("--data-dir", str(tmp_path))
     assert code == 1 and "the synthetic set is made, not read" in err
 
 
-def test_images_of_another_size_are_a_usage_error(command, tmp_path):
+def test_images_of_another_size_are_a_usage_error(run, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     _write_set(data, side=20)
-    code, _, err = command("--data", "mnist", "--data-dir", str(data))
+    code, _, err = run("--data", "mnist", "--data-dir", str(data))
     assert code == 2 and "lenet300 takes images of shape (1, 28, 28)" in err and "(1, 20, 20)" in err
     assert "choose data of that shape, or another --model" in err
-    code, _, err = command("--data", "mnist", "--data-dir", str(data), "--model", "vgg16")
+    code, _, err = run("--data", "mnist", "--data-dir", str(data), "--model", "vgg16")
     assert code == 2 and "vgg16 takes images of shape (3, 32, 32) in at most 10 classes" in err
 
 
-def test_a_run_builds_its_network_no_more_often_than_it_must(command, monkeypatch):
-    built, original = [], methods.build_model
-    monkeypatch.setattr(
-        methods, "build_model", lambda name, **settings: built.append(name) or original(name, **settings)
-    )
-    assert command("--epochs", "0", "--retrain-epochs", "0", "--method", "dense")[0] == 0
-    # Once for nothing, so that what does not fit fails before data are loaded, and once to be trained.
+def test_a_run_builds_its_network_twice(run, monkeypatch):
+    built, original = [], build.build_model
+    monkeypatch.setattr(build, "build_model", lambda name, **settings: built.append(name) or original(name, **settings))
+    assert run("--epochs", "0", "--retrain-epochs", "0", "--method", "dense")[0] == 0
+    # Once without drawing its weights, so that what does not fit fails before the data are loaded, and once to train.
     assert len(built) == 2
 
 
@@ -172,17 +170,17 @@ def _write_set(folder, side=28, n=20):
         write_idx(folder / f"{part}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8) % 10)
 
 
-def test_a_set_of_ones_own_is_trained_on(command, tmp_path):
+def test_a_run_trains_on_files_of_the_user(run, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     _write_set(data)
-    code, out, _ = command("--data", "mnist", "--data-dir", str(data), "--json")
+    code, out, _ = run("--data", "mnist", "--data-dir", str(data), "--json")
     result = json.loads(out)
     assert (code, result["data"]["train"], result["data"]["canonical"]) == (0, 20, False)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_loss_that_is_no_number_names_step_and_tensor(command, tmp_path, monkeypatch, runs):
+def test_a_loss_that_is_nan_names_step_and_tensor(run, tmp_path, monkeypatch, runs):
     from npl0.nn import Network
 
     original, calls = Network.loss_and_gradients, 0
@@ -196,7 +194,7 @@ def test_a_loss_that_is_no_number_names_step_and_tensor(command, tmp_path, monke
         return original(self, images, labels, workers, key)
 
     monkeypatch.setattr(Network, "loss_and_gradients", poisoned)
-    code, out, err = command(*runs.L0, "--json")
+    code, out, err = run(*runs.L0, "--json")
     assert (code, out) == (1, "")
     assert (
         "at step 19 (epoch 2) the loss became nan; the first tensor that is not finite is the parameter fc2.weight"
@@ -204,38 +202,41 @@ def test_a_loss_that_is_no_number_names_step_and_tensor(command, tmp_path, monke
     )
     assert "Lower the learning rate of the train stage" in err
     monkeypatch.undo()
-    # The checkpoint of the first epoch is whole: the run ends as if nothing had happened.
-    assert command(*runs.L0)[0] == 0
-    assert command(*runs.L0, out=tmp_path / "whole")[0] == 0
+    # The checkpoint of the first epoch is intact: the run ends as if nothing had happened.
+    assert run(*runs.L0)[0] == 0
+    assert run(*runs.L0, out=tmp_path / "whole")[0] == 0
     runs.same(runs.outcome(runs.folder_in(tmp_path / "runs")), runs.outcome(runs.folder_in(tmp_path / "whole")))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_learning_rate_that_is_far_too_high_fails_with_a_remedy(command, runs):
-    code, _, err = command(*runs.L0, "--optimizer", "sgd", "--learning-rate", "100", "--epochs", "4")
+def test_a_learning_rate_that_is_far_too_high_fails_with_a_remedy(run, runs):
+    code, _, err = run(*runs.L0, "--optimizer", "sgd", "--learning-rate", "100", "--epochs", "4")
     assert code == 1 and "Lower the learning rate" in err
 
 
-def test_a_layer_that_dies_is_named(command, runs):
-    code, _, err = command(*runs.L0, "--l0-lambda", "1e5", "--layer-lambda", "fc2=0")
+def test_a_layer_that_dies_is_named(run, runs):
+    code, _, err = run(*runs.L0, "--l0-lambda", "1e5", "--layer-lambda", "fc2=0")
     assert code == 0
-    assert "warning: layer fc1 died: none of its 235,200 weights is left; lower l0_lambda" in err
+    assert "warning: layer fc1 died: none of its 235,200 weights is left; lower --l0-lambda, or this layer's" in err
     assert "fc2 died" not in err
 
 
-def test_a_layer_that_collapses_is_named_while_it_does(command, runs):
+def test_a_layer_that_collapses_is_named_while_it_does(run, runs):
     flags = ("--epochs", "6", "--gate-learning-rate", "0.2", "--ramp-epochs", "1", "--layer-lambda", "fc2=100")
-    code, out, err = command(*runs.L0, *flags, "--json")
-    # What is warned of is real: the network hardly learns, though the other layers have plenty of weights.
+    code, out, err = run(*runs.L0, *flags, "--json")
+    # The warning is true: the network hardly learns, though the other layers have plenty of weights.
     assert code == 0 and json.loads(out)["accuracy"]["retrained"] < 0.6
     assert err.count("is collapsing") == 1
-    told = err.index("warning: layer fc2 is collapsing: ")
-    assert "lower its lambda (--layer-lambda fc2=0.5)" in err and told < err.index("train epoch 4/6")
+    reported = err.index("warning: layer fc2 is collapsing: ")
+    assert (
+        "; halve its factor in --layer-lambda, lengthen --ramp-epochs, or start from a tr" in err
+        and reported < err.index("train epoch 4/6")
+    )
 
 
-def test_a_layer_that_was_hardly_pruned_is_named(command, runs):
-    code, _, err = command("--epochs", "1", "--quiet")
+def test_a_layer_that_was_hardly_pruned_is_named(run, runs):
+    code, _, err = run("--epochs", "1", "--quiet")
     assert code == 0
-    assert "warning: layer fc1 was hardly pruned: 235,200 of 235,200 weights are left; raise l0_lambda" in err
-    _, _, err = command(*runs.FLAGS_OF["dense"])
+    assert "warning: layer fc1 was hardly pruned: 235,200 of 235,200 weights are left; raise --l0-lambda" in err
+    _, _, err = run(*runs.FLAGS_OF["dense"])
     assert "hardly pruned" not in err

@@ -4,7 +4,7 @@ import pytest
 
 import npl0
 from npl0 import __main__
-from npl0.cli import run
+from npl0.cli import run as run_module
 
 FLAGS = ["--model", "lenet300", "--data", "synthetic", "--threads", "1", "--quiet", "--method", "magnitude"]
 
@@ -14,7 +14,7 @@ def finished(tmp_path_factory):
     """The folder of a finished run."""
     parent = tmp_path_factory.mktemp("runs")
     settings = ["--epochs", "5", "--retrain-epochs", "2", "--compression", "4"]
-    assert run.main([*FLAGS, *settings, "--out", str(parent)]) == 0
+    assert run_module.main([*FLAGS, *settings, "--out", str(parent)]) == 0
     (folder,) = parent.iterdir()
     return folder
 

@@ -17,14 +17,14 @@ from npl0.training.loop import StopTraining
 
 ROOT = Path(__file__).parent.parent.parent
 
-# 2000 images in batches of 128 are 16 steps an epoch: in mid-epoch, at the ends of epochs, at the ends of stages.
+# 2000 images in batches of 128 are 16 steps an epoch: stops in mid-epoch, at the end of epochs and of stages.
 STOPS = {"first step": 1, "mid-epoch": 5, "end of an epoch": 16, "end of training": 32, "retraining": 40, "end": 48}
 
 
 @pytest.mark.parametrize("method", ["l0", "magnitude"])
-def test_a_run_stopped_anywhere_resumes_to_the_same_bits(command, tmp_path, monkeypatch, method, runs):
+def test_a_run_stopped_anywhere_resumes_to_the_same_bits(run, tmp_path, monkeypatch, method, runs):
     flags = (*runs.FLAGS_OF[method], "--retrain-weight-decay", "1e-4", "--quiet")
-    assert command(*flags, out=tmp_path / "whole")[0] == 0
+    assert run(*flags, out=tmp_path / "whole")[0] == 0
     taken = 0
 
     def after_step(self, progress, loss):
@@ -35,11 +35,11 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_bits(command, tmp_path, monk
 
     monkeypatch.setattr(ProgressBar, "after_step", after_step)
     for _ in STOPS:
-        code, _, err = command(*flags, out=tmp_path / "stopped")
+        code, _, err = run(*flags, out=tmp_path / "stopped")
         assert code == 130 and "interrupted; the same command resumes" in err
         assert (runs.folder_in(tmp_path / "stopped") / "checkpoint.npz").exists()
-    assert command(*flags, out=tmp_path / "stopped")[0] == 0
-    # Every step was taken once: a run that began anew would pass the comparison too.
+    assert run(*flags, out=tmp_path / "stopped")[0] == 0
+    # Every step was taken once: a run that began anew would pass the comparison as well.
     assert taken == 48
     runs.same(runs.outcome(runs.folder_in(tmp_path / "stopped")), runs.outcome(runs.folder_in(tmp_path / "whole")))
 
@@ -53,7 +53,7 @@ def whole(tmp_path_factory, runs):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_killed_run_resumes_to_the_same_bits(command, tmp_path, whole, number, code, runs):
+def test_a_killed_run_resumes_to_the_same_bits(run, tmp_path, whole, number, code, runs):
     process = subprocess.Popen(
         [sys.executable, "-m", "npl0.run", *runs.SMALL, *runs.KILLED, "--out", str(tmp_path)],
         cwd=ROOT,
@@ -70,13 +70,13 @@ def test_a_killed_run_resumes_to_the_same_bits(command, tmp_path, whole, number,
     assert process.returncode == code, err
     assert checkpoint.exists()
     if code == 130:
-        assert "finishing the step and saving a checkpoint" in err and "the same command resumes" in err
-    resumed, _, err = command(*runs.KILLED, out=tmp_path)
+        assert "interrupted: finishing the step (again to quit at once)" in err and "the same command resumes" in err
+    resumed, _, err = run(*runs.KILLED, out=tmp_path)
     assert resumed == 0 and "resuming" in err
     runs.same(runs.outcome(runs.folder_in(tmp_path)), whole)
 
 
-def test_a_polite_request_to_end_is_an_interrupt_too(command, monkeypatch, tmp_path, runs):
+def test_sigterm_interrupts_too(run, monkeypatch, tmp_path, runs):
     original = ProgressBar.after_step
 
     def after_step(self, progress, loss):
@@ -84,12 +84,12 @@ def test_a_polite_request_to_end_is_an_interrupt_too(command, monkeypatch, tmp_p
         original(self, progress, loss)
 
     monkeypatch.setattr(ProgressBar, "after_step", after_step)
-    code, _, err = command(*runs.L0)
-    assert code == 130 and "finishing the step and saving a checkpoint" in err
+    code, _, err = run(*runs.L0)
+    assert code == 130 and "interrupted: finishing the step (again to quit at once)" in err
     assert (runs.folder_in(tmp_path / "runs") / "checkpoint.npz").exists()
 
 
-def test_a_second_interrupt_quits_at_once(command, monkeypatch, runs):
+def test_a_second_interrupt_quits_at_once(run, monkeypatch, runs):
     last = (0, 1)
 
     def after_step(self, progress, loss):
@@ -100,33 +100,33 @@ def test_a_second_interrupt_quits_at_once(command, monkeypatch, runs):
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(ProgressBar, "after_step", after_step)
-    code, _, err = command(*runs.L0)
-    assert code == 130 and "interrupted; there is no checkpoint yet to resume from" in err
+    code, _, err = run(*runs.L0)
+    assert code == 130 and "interrupted; there is no checkpoint yet" in err
     last = (1, 1)
-    code, _, err = command(*runs.L0)
+    code, _, err = run(*runs.L0)
     assert code == 130 and "resumes from its last checkpoint" in err
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_process_waits_for_the_one_at_work_in_its_folder(tmp_path, runs):
+def test_a_process_waits_for_the_one_that_works_in_its_folder(tmp_path, runs):
     flags = (*runs.SMALL, *runs.L0)
     folder = tmp_path / "runs" / build_config(runs.settings_of(*flags)).run_name()
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "npl0.run", *flags, "--out", str(tmp_path / "runs")]
     with locked(folder / "lock", print):
         waiting = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert waiting.stderr.readline() == f"waiting for process {os.getpid()}, which is at work in {folder}\n"
+        assert waiting.stderr.readline() == f"waiting for process {os.getpid()}, which works in {folder}\n"
         assert [path.name for path in folder.iterdir()] == ["lock"]
     out, err = waiting.communicate(timeout=120)
     assert waiting.returncode == 0, err
     assert "run folder: " in out and (folder / "result.json").is_file() and not (folder / "lock").exists()
 
 
-def test_the_way_on_from_a_forced_run_is_without_force(command, monkeypatch, tmp_path, runs):
+def test_a_forced_run_resumes_without_force(run, monkeypatch, tmp_path, runs):
     def after_step(self, progress, loss):
         raise StopTraining
 
     monkeypatch.setattr(ProgressBar, "after_step", after_step)
-    code, _, err = command(*runs.L0, "--force")
+    code, _, err = run(*runs.L0, "--force")
     folder = runs.folder_in(tmp_path / "runs")
     assert code == 130 and f"interrupted; the same command without --force resumes {folder}" in err

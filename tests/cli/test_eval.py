@@ -1,30 +1,16 @@
-"""`eval` repeats the numbers of the run, on its own data and on others."""
+"""`eval` repeats the numbers of a run on its own data, and measures on other data."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import npl0
-from npl0.cli import run
+from npl0.cli import run as run_module
 from npl0.data.cifar10 import RECORD
 from npl0.data.idx import write_idx
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.mark.parametrize("name", ["eval", "predict", "summary"])
-def test_help_is_quick_and_loads_no_arrays(name):
-    code = (
-        "import sys; from npl0.__main__ import main\n"
-        f"try: main([{name!r}, '--help'])\n"
-        "except SystemExit: print('numpy' in sys.modules)"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert f"usage: python -m npl0 {name}" in out and out.endswith("False\n")
 
 
 def test_eval_repeats_the_accuracy_of_the_run(command, finished):
@@ -66,7 +52,7 @@ def test_eval_on_other_data_says_so(command, finished, tmp_path):
     write_idx(tmp_path / "train-images-idx3-ubyte.gz", data.train_images[:10, 0, :20, :20])
     write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", data.test_images[:100, 0, :20, :20])
     code, _, err = command("eval", finished, "--data-dir", tmp_path)
-    assert code == 1 and "takes images of shape (1, 28, 28) in at most 10 classes; mnist has (1, 20, 20) in 10" in err
+    assert code == 1 and f"takes images of shape (1, 28, 28) in at most 10 classes; {tmp_path.name} has" in err
 
 
 def test_eval_reads_rgb_data_for_a_network_that_takes_it(command, tmp_path):
@@ -80,12 +66,8 @@ def test_eval_reads_rgb_data_for_a_network_that_takes_it(command, tmp_path):
     code, out, _ = command("eval", tmp_path / "v.npz", "--data-dir", tmp_path, "--json")
     answer = json.loads(out)
     images = npl0.load_dataset("cifar10", tmp_path).test_images
-    assert (code, answer["data"], answer["total"], answer["weights"]) == (
-        0,
-        "cifar10",
-        20,
-        sum(w.size for w in network.weights),
-    )
+    size = sum(weight.size for weight in network.weights)
+    assert (code, answer["data"], answer["total"], answer["weights"]) == (0, tmp_path.name, 20, size)
     assert answer["correct"] == (network.predict(images).argmax(axis=1) == np.arange(20) % 10).sum()
 
 
@@ -100,7 +82,7 @@ def test_eval_offline_never_downloads(command, monkeypatch, tmp_path):
 
 
 def test_eval_of_a_run_with_a_validation_split_says_so(command, tmp_path):
-    run.main(
+    run_module.main(
         [
             "--model",
             "lenet300",
@@ -131,7 +113,7 @@ def test_eval_refuses(command, finished, tmp_path):
     code, _, err = command("eval", finished, "--data-dir", tmp_path / "nowhere")
     assert code == 1 and "nowhere does not exist" in err
     code, _, err = command("eval", finished, "--threads", "0")
-    assert code == 2 and "threads = 0 is out of range" in err
+    assert code == 2 and "argument --threads: must be a whole number of at least 1, not 0" in err
     code, _, err = command("eval", finished, "--jsn")
     assert code == 2 and "did you mean '--json'?" in err
     npl0.save_model(tmp_path / "own.npz", npl0.build_model("lenet300"))

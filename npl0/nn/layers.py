@@ -35,9 +35,9 @@ class Affine(Layer):
 
     def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
         shape = self.weight.value.shape
-        self.weight.value = he_normal(shape, math.prod(shape[1:]), generator, dtype)
+        self.weight = Parameter(he_normal(shape, math.prod(shape[1:]), generator, dtype), "weight")
         if self.bias is not None:
-            self.bias.value = np.zeros(shape[0], dtype)
+            self.bias = Parameter(np.zeros(shape[0], dtype), "bias")
 
     @property
     def bias_value(self) -> np.ndarray | None:

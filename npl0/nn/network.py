@@ -11,7 +11,7 @@ import numpy as np
 
 from npl0.nn.base import Context, Layer, Shape, checked_shape, numbered, whole
 from npl0.nn.layers import Standardise
-from npl0.nn.parameter import Parameter
+from npl0.nn.parameter import Parameter, check_arrays, copy_arrays
 from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
@@ -74,11 +74,11 @@ class Network:
                 layer.describe()
                 counts[layer.kind] += 1
                 layer.name = f"{layer.kind}{counts[layer.kind]}"
+                if seed is not None:
+                    layer.initialise(rng.generator(seed, "init", i), self.dtype)
                 for attribute, value in vars(layer).items():
                     if isinstance(value, Parameter):
                         value.name = f"{layer.name}.{attribute}"
-                if seed is not None:
-                    layer.initialise(rng.generator(seed, "init", i), self.dtype)
                 layer.bind(shape)
                 shape = layer.output_shape(shape)
         self.output_shape = shape
@@ -112,19 +112,11 @@ class Network:
 
     def check_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise ValueError unless the arrays have the names and shapes of `state()`."""
-        mine = self.state()
-        if different := sorted(mine.keys() ^ arrays.keys()):
-            names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
-            raise ValueError(f"these arrays do not belong to {self.name}: {names} do not match")
-        for name, value in mine.items():
-            if value.shape != arrays[name].shape:
-                raise ValueError(f"{name} has shape {value.shape}, the stored one {arrays[name].shape}")
+        check_arrays(self.name, self.state(), arrays)
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Copy the arrays into those of `state()`; if `check_state` raises ValueError, none is changed."""
-        self.check_state(arrays)
-        for name, value in self.state().items():
-            value[...] = arrays[name]
+        copy_arrays(self.name, self.state(), arrays)
 
     def shards(self, n: int) -> list[slice]:
         """Cut n examples into shards; the last may have fewer examples than the others, or one more."""

@@ -29,10 +29,15 @@ class BatchNorm(Layer):
         if not 0 < momentum <= 1:
             raise ValueError(f"BatchNorm: momentum must lie in (0, 1], not {momentum}")
         self.momentum = float(momentum)
-        self.scale = Parameter(np.ones(features, np.float32), "scale")
-        self.shift = Parameter(np.zeros(features, np.float32), "shift")
-        self.running_mean = np.zeros(features, np.float32)
-        self.running_var = np.ones(features, np.float32)
+        self._allocate(np.dtype(np.float32))
+
+    def _allocate(self, dtype: np.dtype) -> None:
+        self.scale = Parameter(np.ones(self.features, dtype), "scale")
+        self.shift = Parameter(np.zeros(self.features, dtype), "shift")
+        self.running_mean, self.running_var = np.zeros(self.features, dtype), np.ones(self.features, dtype)
+
+    def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
+        self._allocate(dtype)
 
     def bind(self, shape: Shape) -> None:
         # A single value has no variance, so a feature with one value per image needs two images.
@@ -45,10 +50,6 @@ class BatchNorm(Layer):
     @property
     def buffers(self) -> dict[str, np.ndarray]:
         return {"running_mean": self.running_mean, "running_var": self.running_var}
-
-    def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
-        self.scale.value, self.shift.value = np.ones(self.features, dtype), np.zeros(self.features, dtype)
-        self.running_mean, self.running_var = np.zeros(self.features, dtype), np.ones(self.features, dtype)
 
     def output_shape(self, shape: Shape) -> Shape:
         self.check(shape[0] == self.features, shape, f"({self.features}, ...)")

@@ -1,11 +1,13 @@
-"""Trainable arrays, and groups of them that share their settings."""
+"""Trainable arrays, groups of them that share their settings, and the copying of stored arrays into live ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 Kind = Literal["weight", "bias", "scale", "shift", "gate"]
+_DTYPES = (np.float32, np.float64)
 
 
 class Parameter:
@@ -13,23 +15,27 @@ class Parameter:
 
     Attributes
     ----------
-    value, grad : arrays of the same shape and dtype. `grad` holds the result of the last backward pass; assigning to
-        `value` makes a new one, of zeros.
+    value, grad : arrays of the same shape and dtype. `grad` holds the result of the last backward pass. Both arrays
+        stay the same for good, because optimisers, pruners and scratch memory hold views of them: assigning to `value`
+        copies into it.
     kind : `weight` (pruned), `bias`, `scale` and `shift` (of a batch norm), or `gate` (log_alpha).
     name : layer and attribute, such as `conv1.weight`.
 
     Raises
     ------
     ValueError
-        If a value is not a C-contiguous array of float32 or float64: optimisers and kernels update flat views of it.
+        If the value is not a C-contiguous array of float32 or float64, or a value assigned later has another shape or
+        dtype.
     """
 
     __slots__ = ("_value", "grad", "kind", "name")
 
     def __init__(self, value: np.ndarray, kind: Kind, name: str = "") -> None:
-        self.value = value
-        self.kind = kind
-        self.name = name
+        found = f"{value.dtype} {value.strides}" if isinstance(value, np.ndarray) else type(value).__name__
+        if not (isinstance(value, np.ndarray) and value.dtype in _DTYPES and value.flags.c_contiguous):
+            raise ValueError(f"a parameter must be a C-contiguous float32 or float64 array, not {found}")
+        self._value, self.grad = value, np.zeros_like(value)
+        self.kind, self.name = kind, name
 
     @property
     def value(self) -> np.ndarray:
@@ -38,12 +44,10 @@ class Parameter:
 
     @value.setter
     def value(self, value: np.ndarray) -> None:
-        sound = isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64) and value.flags.c_contiguous
-        if not sound:
-            found = f"{value.dtype} {value.strides}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise ValueError(f"a parameter must be a C-contiguous float32 or float64 array, not {found}")
-        self._value = value
-        self.grad = np.zeros_like(value)
+        found = np.asarray(value)
+        if found.shape != self._value.shape or found.dtype != self._value.dtype:
+            raise ValueError(f"{self!r} cannot take a value of shape {found.shape}, {found.dtype}")
+        self._value[...] = found
 
     @property
     def size(self) -> int:
@@ -78,3 +82,20 @@ class ParameterGroup:
     weight_decay: float = 0.0
     always_adam: bool = False
     schedule: str = ""
+
+
+def check_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError, naming the owner, unless the arrays have the names and shapes of the targets."""
+    if different := sorted(targets.keys() ^ arrays.keys()):
+        names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
+        raise ValueError(f"these arrays do not belong to {owner}: {names} do not match")
+    for name, target in targets.items():
+        if target.shape != arrays[name].shape:
+            raise ValueError(f"{name} has shape {target.shape}, the stored one {arrays[name].shape}")
+
+
+def copy_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays into those of the same names; if `check_arrays` raises ValueError, none is changed."""
+    check_arrays(owner, targets, arrays)
+    for name, target in targets.items():
+        target[...] = arrays[name]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.nn.parameter import Parameter, ParameterGroup
+from npl0.nn.parameter import Parameter, ParameterGroup, copy_arrays
 from npl0.pruning.masks import Masks, apply_masks
 from npl0.runtime.threads import Workers
 
@@ -130,12 +130,5 @@ class Pruner:
         return {}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Load what `state` returned; KeyError or ValueError if it belongs to something else."""
-
-
-def load_arrays_into(targets: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> None:
-    """Copy arrays into those of the same names; KeyError or ValueError if a name or a shape does not match."""
-    for name, target in targets.items():
-        if arrays[name].shape != target.shape:
-            raise ValueError(f"{name} has shape {target.shape}, the stored one {arrays[name].shape}")
-        target[...] = arrays[name]
+        """Load what `state` returned; ValueError if it belongs to something else."""
+        copy_arrays(self.name, self.state(), arrays)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.base import Pruner, Step, load_arrays_into
+from npl0.pruning.base import Pruner, Step
 from npl0.pruning.masks import Masks, apply_masks
 
 
@@ -54,5 +54,5 @@ class FixedMask(Pruner):
         return self._masks
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        load_arrays_into(self._masks, arrays)
+        super().load_state(arrays)
         apply_masks(self.network, self._masks)

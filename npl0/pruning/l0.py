@@ -22,7 +22,7 @@ from npl0.nn.network import Network
 from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.ops import hard_concrete
 from npl0.ops.gated_weight import gated_weight, gated_weight_backward
-from npl0.pruning.base import Plan, Pruner, Step, load_arrays_into
+from npl0.pruning.base import Plan, Pruner, Step
 from npl0.pruning.masks import Masks
 from npl0.pruning.methods import L0Settings
 from npl0.runtime import rng
@@ -178,7 +178,7 @@ class L0(Pruner):
         return {parameter.name: parameter.value for parameter in (*self.theta, *self.log_alphas)}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        load_arrays_into(self.state(), arrays)
+        super().load_state(arrays)
         self.write_test_weights()
 
 

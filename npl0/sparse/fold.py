@@ -38,5 +38,5 @@ def fold_batchnorm(network: Network) -> Network:
 def _fold(norm: BatchNorm, layer: Affine) -> None:
     factor = norm.scale.value / np.sqrt(norm.running_var + EPSILON)
     bias = 0 if layer.bias is None else layer.bias.value
-    layer.weight.value = layer.weight.value * factor.reshape(-1, *[1] * (layer.weight.value.ndim - 1))
+    layer.weight.value *= factor.reshape(-1, *[1] * (layer.weight.value.ndim - 1))
     layer.bias = Parameter(norm.shift.value + (bias - norm.running_mean) * factor, "bias")

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from npl0.nn.parameter import ParameterGroup
+from npl0.nn.parameter import ParameterGroup, copy_arrays
 from npl0.ops.schedules import SCHEDULES
 from npl0.ops.update import adam_kernel, sgd_kernel
-from npl0.pruning.base import Step, load_arrays_into
+from npl0.pruning.base import Step
 from npl0.runtime.threads import BLOCK, Workers
 from npl0.training.recipe import Recipe
 
@@ -103,20 +103,18 @@ class Optimizer:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that a resumed stage needs, by name (not copies)."""
-        return {"steps": np.array(self.steps), **self._slot_arrays()}
-
-    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Load what `state` returned; KeyError or ValueError if it belongs to another optimiser."""
-        load_arrays_into(self._slot_arrays(), arrays)
-        self.steps = int(arrays["steps"])
-
-    def _slot_arrays(self) -> dict[str, np.ndarray]:
-        return {
+        slots = {
             f"{parameter.name}.{slot}": array
             for group in self.groups
             for parameter in group.parameters
             for slot, array in zip(self.rule_of(group).slots, self._slots[parameter.name], strict=True)
         }
+        return {"steps": np.array(self.steps), **slots}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Load what `state` returned; ValueError if it belongs to another optimiser."""
+        copy_arrays("this optimiser", self.state(), arrays)
+        self.steps = int(arrays["steps"])
 
 
 def build_optimizer(recipe: Recipe, groups: list[ParameterGroup]) -> Optimizer:

@@ -82,6 +82,7 @@ def test_the_page_works_as_it_is_written(tmp_path):
         elif kind == "python":
             assert "error=" in run(tmp_path, "-c", text)
     assert ran == {"console", "python"}
+    assert len(list(blocks_of(PAGE))) == len(re.findall(r"^```\w", PAGE, re.MULTILINE)), "a block has no paragraph"
     created = tmp_path / "tests" / "pruning" / "test_l1.py"
     run(tmp_path, "-c", f"{created.read_text(encoding='utf-8')}\ntest_the_threshold_minimises_distance_plus_penalty()")
     methods = "from npl0 import gradcheck, runtime; w = runtime.Workers()"

@@ -74,8 +74,10 @@ class CollapseMonitor:
         Through too few live units hardly any information about the classes passes, so little holds the gates on either
         side open, and more of them close. After a one-time cut, retraining has nothing to start from.
         """
+        if not masks or COLLAPSING not in self.remedies:
+            return
         # A dead layer cuts off all others and was reported already; units can be followed through a chain only.
-        if COLLAPSING not in self.remedies or not all(m.any() for m in masks.values()) or not is_chain(masks):
+        if not all(mask.any() for mask in masks.values()) or not is_chain(masks):
             return
         links = unit_links(masks)
         alive = live_units(links)

@@ -55,10 +55,11 @@ def test_files_that_cannot_be_used_are_named(command, finished, digits, tmp_path
 def test_predict_refuses(command, finished, digits, tmp_path):
     code, _, err = command("predict", finished, tmp_path / "nowhere.png")
     assert code == 1 and "nowhere.png: cannot be read (No such file or directory)" in err
-    for flags, message in (
-        (["--top", "0"], "argument --top: must be a whole number of at least 1, not 0"),
-        (["--scale", "nan"], "scale = nan is out of"),
-    ):
+    usage = {
+        ("--top", "0"): "argument --top: must be a whole number of at least 1, not 0",
+        ("--scale", "nan"): "scale = nan is out of range: it must be above 0, at most 1e6",
+    }
+    for flags, message in usage.items():
         code, _, err = command("predict", finished, "x.png", *flags)
         assert code == 2 and message in err
     assert command("predict", finished)[0] == 2

@@ -88,11 +88,14 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(run, checkpoint, monk
     other.mkdir()
     (other / "checkpoint.npz").write_bytes(content)
     code, _, err = run(*runs.L0, "--seed", "1")
-    assert code == 1 and "belongs to a run with other settings; repeat with --force" in err
+    assert (
+        code == 1
+        and "belongs to a training with other settings; use the same data and start, or repeat with --force" in err
+    )
     original = Dataset._fingerprint
     monkeypatch.setattr(Dataset, "_fingerprint", lambda self: original(self)[::-1])
     code, _, err = run(*runs.L0)
-    assert code == 1 and "was made with other data; use the same data, or repeat with --force" in err
+    assert code == 1 and "was made with other data; use the same data and start, or repeat with --force" in err
     assert run(*runs.L0, "--force")[0] == 0
 
 
@@ -144,15 +147,22 @@ def test_bad_data_files_fail(run, tmp_path):
     assert code == 1 and "the synthetic set is made, not read" in err
 
 
-def test_images_of_another_size_are_a_usage_error(run, tmp_path):
+def test_images_of_another_size_give_another_network_or_a_usage_error(run, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     _write_set(data, side=20)
-    code, _, err = run("--data", "mnist", "--data-dir", str(data))
-    assert code == 2 and "lenet300 takes images of shape (1, 28, 28)" in err and "(1, 20, 20)" in err
-    assert "choose data of that shape, or another --model" in err
-    code, _, err = run("--data", "mnist", "--data-dir", str(data), "--model", "vgg16")
-    assert code == 2 and "vgg16 takes images of shape (3, 32, 32) in at most 10 classes" in err
+    flags = ("--data", "mnist", "--data-dir", str(data), "--epochs", "1")
+    code, out, _ = run(*flags, "--json")
+    assert code == 0 and json.loads(out)["layers"][0]["size"] == 400 * 300
+    code, _, err = run(*flags, "--model", "vgg16")
+    assert code == 2 and "vgg16 with images of shape (1, 20, 20): " in err
+    network = tmp_path / "large.toml"
+    network.write_text(
+        'input_shape = [1, 28, 28]\nlayers = [{layer = "Flatten"}, {layer = "Linear", out_features = 10}]'
+    )
+    code, _, err = run(*flags, "--model", str(network))
+    assert code == 2 and "large takes images of shape (1, 28, 28)" in err and "data has (1, 20, 20) in 10" in err
+    assert "choose other data, or another model" in err
 
 
 def test_a_run_builds_its_network_twice(run, monkeypatch):

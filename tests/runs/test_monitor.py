@@ -76,26 +76,26 @@ def test_the_bottleneck_is_named_with_its_remedy_and_its_neighbours_are_not():
     masks["fc2.weight"][9:] = False
     masks["fc2.weight"][:, 5:] = False
     assert messages(masks, network) == [
-        "layer fc2 is collapsing: 9 of its 100 output units still lead from the input to the classes, with 45 of "
-        "10,000 weights; halve its factor in layer_lambda, lengthen ramp_epochs, or start from a trained network"
+        "layer fc2 is collapsing: 5 of the 100 units between fc1 and fc2 lie on a path from input to output, and 45 of "
+        "its 10,000 weights are left; halve its factor in layer_lambda, lengthen ramp_epochs, or start from a trained "
+        "network"
     ]
     masks["fc2.weight"][9] = True
     assert messages(masks, network) == []
 
 
-def test_a_layer_that_reads_too_few_units_is_named_and_not_the_layer_before_it():
+def test_of_the_two_layers_around_a_bottleneck_the_sparser_one_is_named():
     network = linear(30, 100, 100, 10)
     masks = full_of(network)
     masks["fc3.weight"][:, 5:] = False
     (message,) = messages(masks, network)
     assert message.startswith(
-        "layer fc3 is collapsing: it reads 5 of the 100 units before it, with 50 of 1,000 weights; halve its factor in "
-        "layer_lambda"
+        "layer fc3 is collapsing: 5 of the 100 units between fc2 and fc3 lie on a path from input to output, and 50 of "
+        "its 1,000 weights are left; halve its factor in layer_lambda"
     )
-    # Where both have closed too many gates, the one that closed more is named.
     masks["fc2.weight"][3:] = False
     (message,) = messages(masks, network)
-    assert message.startswith("layer fc2 is collapsing: 3 of its 100 output units")
+    assert message.startswith("layer fc2 is collapsing: 3 of the 100 units between fc2 and fc3")
 
 
 def test_a_flattened_unit_is_read_if_any_of_its_positions_is():
@@ -103,12 +103,13 @@ def test_a_flattened_unit_is_read_if_any_of_its_positions_is():
     masks = full_of(network)
     masks["fc1.weight"].reshape(10, 40, 4)[:, 2:] = False
     (message,) = messages(masks, network)
-    assert message.startswith("layer fc1 is collapsing: it reads 2 of the 40 units before it, with 80 of 1,600")
+    assert message.startswith("layer fc1 is collapsing: 2 of the 40 units between conv1 and fc1 lie on a path")
+    assert "80 of its 1,600 weights" in message
     masks["fc1.weight"].reshape(10, 40, 4)[0, 2, 3] = True
     assert messages(masks, network) == []
 
 
-def test_where_enough_units_are_written_and_read_but_not_the_same_ones_the_thinnest_layer_is_named():
+def test_units_that_are_written_but_not_read_are_not_alive():
     network = linear(30, 100, 100, 10)
     masks = full_of(network)
     # Twelve units of fc1 have a weight each, but fc2 reads only eight of them.
@@ -116,7 +117,8 @@ def test_where_enough_units_are_written_and_read_but_not_the_same_ones_the_thinn
     masks["fc1.weight"][:12, 0] = True
     masks["fc2.weight"][:, 8:12] = False
     (message,) = messages(masks, network)
-    assert message.startswith("layer fc1 is collapsing: 8 of its 100 output units") and "12 of 3,000 weights" in message
+    assert message.startswith("layer fc1 is collapsing: 8 of the 100 units between fc1 and fc2")
+    assert "12 of its 3,000 weights" in message
 
 
 def test_a_wide_layer_needs_a_fiftieth_of_its_units():

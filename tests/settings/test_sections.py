@@ -19,7 +19,7 @@ from npl0.settings.sections import SECTIONS, RunConfig, build_config
 from npl0.settings.toml import format_toml, read_toml
 from npl0.training.recipe import Recipe
 
-NETWORK = {"layers": [{"kind": "Linear", "inputs": 4, "outputs": 2}]}
+NETWORK = {"layers": [{"layer": "Flatten"}, {"layer": "Linear", "out_features": 10}]}
 
 
 def test_defaults_are_in_range_and_complete():

@@ -17,7 +17,7 @@ FLOORS = {
     3: ("nn",),
     4: ("pruning", "storage"),
     5: ("training", "data"),
-    6: ("gradcheck", "settings"),
+    6: ("gradcheck", "settings", "sparse"),
     7: ("runs",),
     8: ("cli",),
     9: ("__init__", "__main__", "run"),

@@ -56,15 +56,14 @@ def load(data_dir: Path | None = None, offline: bool = False, quiet: bool = Fals
 
     Returns
     -------
-    Dataset, canonical if all six unpacked files have the published MD5. Subsets are accepted: a batch may have any
-        positive number of records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset
-        or a damaged copy compare with those on the whole set.
+    Dataset, canonical if all six unpacked files have the published MD5. A batch may have any positive number of
+        records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset compare with those
+        on the whole set.
 
     Raises
     ------
     DataError
-        If a file is missing, cannot be read or unpacked, does not consist of whole records, or has a label above 9; and
-        for what `fetch` refuses.
+        If a file is missing, damaged, or has a label above 9; and for what `fetch` refuses.
 
     References
     ----------
@@ -76,7 +75,7 @@ def load(data_dir: Path | None = None, offline: bool = False, quiet: bool = Fals
     try:
         return _dataset(_read_streams(path), path)
     except DataError as error:
-        raise DataError(f"{error} (this is the cached copy: delete it to download it again)") from error
+        raise DataError(f"{error} (delete the cached copy, {path}, to download it again)") from error
 
 
 def cached_archive() -> Path:
@@ -87,19 +86,9 @@ def cached_archive() -> Path:
 def import_cifar10(source: Path) -> Dataset:
     """Check a copy of CIFAR-10 and put it into the cache, in place of the one that is there.
 
-    Parameters
-    ----------
-    source : as `data_dir` of `load`. An archive is copied; batch files are put into an archive without compression,
-        which would save only 8 %.
-
-    Returns
-    -------
-    The Dataset of the copy.
-
-    Raises
-    ------
-    DataError
-        If the copy is unusable (the cache is not changed then), or the cache cannot be written.
+    `source` is what `load` takes as `data_dir`. An archive is copied; batch files are put into an archive without
+    compression, which would save only 8 %. DataError if the copy is unusable (the cache is not changed then), or the
+    cache cannot be written.
     """
     archive, streams = _find_archive(source), _read_streams(source)
     dataset = _dataset(streams, source)
@@ -136,10 +125,7 @@ def _dataset(streams: Mapping[str, bytes], source: Path, name: str = "cifar10") 
     canonical = all(hashlib.md5(streams[b], usedforsecurity=False).hexdigest() == md5 for b, md5 in BATCH_MD5.items())
     *train, test = (parse_batch(streams[b], f"{source}: {b}") for b in BATCH_MD5)
     images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    try:
-        return Dataset("cifar10" if canonical else name, images, labels, *test, CLASSES, MEAN, STD, canonical)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from error
+    return Dataset("cifar10" if canonical else name, images, labels, *test, CLASSES, MEAN, STD, canonical)
 
 
 def _read_streams(source: Path) -> dict[str, bytes]:

@@ -116,18 +116,14 @@ class Dataset:
             )
 
     def _check_statistics(self) -> None:
-        channels = self.train_images.shape[1]
-        if len(self.mean) != channels or len(self.std) != channels:
+        channels, mean, std = self.train_images.shape[1], self.mean, self.std
+        sound = all(0 <= m <= 1 for m in mean) and all(0 < s <= 0.5 for s in std)
+        if not sound or not len(mean) == len(std) == channels:
+            shown = " and standard deviations ".join(", ".join(f"{x:g}" for x in values) for values in (mean, std))
             raise DataError(
-                f"{self.name}: {len(self.mean)} means and {len(self.std)} standard deviations; each of the {channels} "
-                "channels needs one: use channel_statistics(train_images)"
+                f"{self.name}: its channels ({channels}) have means {shown} on the scale 0..1; each needs one of both, "
+                "in [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
             )
-        for mean, std in zip(self.mean, self.std, strict=True):
-            if not (0.0 <= mean <= 1.0 and 0.0 < std <= 0.5):
-                raise DataError(
-                    f"{self.name}: a channel has mean {mean:g} and standard deviation {std:g} on the scale 0..1; "
-                    "allowed are [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
-                )
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -4,7 +4,6 @@ A download grows in a file with the suffix `.part`. pooch gives it its final nam
 with that name is whole.
 """
 
-import errno
 import http.client
 import os
 import ssl
@@ -117,19 +116,16 @@ def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool =
             if not target.exists():
                 pooch.retrieve(remote.url, f"md5:{remote.md5}", remote.name, folder, downloader=download)
     except OSError as error:
-        raise folder_error(error, folder, remote.size - _size(part), f"; {part} is kept and continued") from error
+        kept = f"; {part} is kept and continued" if part.exists() else ""
+        raise folder_error(error, folder, remote.size - _size(part), kept) from error
     return target
 
 
 def folder_error(error: OSError, folder: Path, needed: int, kept: str = "") -> DataError:
-    """Return the error for a cache that cannot be written, because the disk is full or for another reason."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(
-            f"the disk of {folder} is full: {needed:,} more bytes are needed; free them, or set NPL0_DATA to a folder "
-            f"on another disk{kept}"
-        )
+    """Return the error for a cache that cannot be written, for example because the disk is full."""
     return DataError(
-        f"cannot write to the cache {folder} ({error.strerror}); correct that, or set NPL0_DATA to another folder"
+        f"cannot write to the cache {folder} ({error.strerror}; {needed:,} more bytes are needed): correct that, or "
+        f"set NPL0_DATA to another folder{kept}"
     )
 
 

@@ -86,17 +86,9 @@ def read_idx(source: str | os.PathLike[str] | bytes, ndim: int, origin: str = "I
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file, compressed if the name ends in `.gz`.
+    """Write a uint8 array, images `(N, H, W)` or labels `(N,)`, as an IDX file; compress it if the name ends in `.gz`.
 
-    Parameters
-    ----------
-    path : where to write; an existing file is replaced.
-    array : uint8, of 1 to 255 dimensions: `(N, H, W)` for images, `(N,)` for labels.
-
-    Raises
-    ------
-    DataError
-        If the array has another dtype or no dimension.
+    DataError if the array has another dtype or no dimension.
     """
     if array.dtype != np.uint8 or not 1 <= array.ndim <= 255:
         raise DataError(
@@ -141,19 +133,16 @@ def load_idx_directory(directory: str | os.PathLike[str]) -> Dataset:
     train_images, train_labels, test_images, test_labels = (
         read_idx(stream, 3 if "images" in stem else 1, str(paths[stem])) for stem, stream in streams.items()
     )
-    try:
-        return Dataset(
-            "mnist" if canonical else name_of(directory),
-            train_images[:, np.newaxis],
-            train_labels,
-            test_images[:, np.newaxis],
-            test_labels,
-            mean=MNIST_MEAN if canonical else (),
-            std=MNIST_STD if canonical else (),
-            canonical=canonical,
-        )
-    except DataError as error:
-        raise DataError(f"{directory}: {error}") from error
+    return Dataset(
+        "mnist" if canonical else name_of(directory),
+        train_images[:, np.newaxis],
+        train_labels,
+        test_images[:, np.newaxis],
+        test_labels,
+        mean=MNIST_MEAN if canonical else (),
+        std=MNIST_STD if canonical else (),
+        canonical=canonical,
+    )
 
 
 def _find(directory: Path, stem: str, needed: str) -> Path:

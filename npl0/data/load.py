@@ -15,16 +15,12 @@ def load_dataset(name: str, data_dir: str | Path | None = None, offline: bool = 
     Parameters
     ----------
     name : a key of `DATASETS`.
-    data_dir : where your own files are, which are read in place of the set's. For "mnist" this is a folder with four
-        IDX files, of MNIST or of any set in its format (Fashion-MNIST, KMNIST ...); for "cifar10" a folder with the six
-        files of its binary version, or its archive; for both an `.npz` file of arrays, or a folder with one (see
-        `npl0.data.npz`). The set is then called by the name of the folder or file, unless it is the published one.
+    data_dir : your own files, read in place of the set's. For "mnist" a folder with four IDX files, of MNIST or of any
+        set in its format (Fashion-MNIST, KMNIST ...); for "cifar10" a folder with the six files of its binary version,
+        or its archive; for both an `.npz` file of arrays, or a folder with one (see `npl0.data.npz`). The set is then
+        called by the name of the folder or file, unless it is the published one.
     offline : whether to leave the network alone. Only "cifar10" is ever downloaded, if it is not in the cache.
     quiet : whether to show no progress of a download on stderr.
-
-    Returns
-    -------
-    Dataset
 
     Raises
     ------
@@ -42,6 +38,12 @@ def load_dataset(name: str, data_dir: str | Path | None = None, offline: bool = 
             )
         if not path.exists():
             raise DataError(f"data directory {path} does not exist; name one that holds {source.own_files}, or an .npz")
-        if (archive := find_npz(path, source.pattern)) is not None:
+    try:
+        if path is not None and (archive := find_npz(path, source.pattern)) is not None:
             return load_npz(archive, path)
-    return import_module(source.module).load(path, offline, quiet)
+        return import_module(source.module).load(path, offline, quiet)
+    except DataError as error:
+        # A Dataset does not know where its arrays come from.
+        if path is None or str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error}") from error

@@ -16,14 +16,13 @@ def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True)
 
     Parameters
     ----------
-    data_dir : a folder with four IDX files that are loaded in its place; see `load_idx_directory`.
+    data_dir : a folder with four IDX files to load in its place; see `load_idx_directory`.
     offline, quiet : not used, because nothing is downloaded.
 
     Raises
     ------
     DataError
-        If a packaged file is missing or damaged (the SHA-256 of each is checked), or for what `load_idx_directory`
-        refuses.
+        If a file is missing or damaged; the SHA-256 of each packaged file is checked.
 
     References
     ----------

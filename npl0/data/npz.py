@@ -40,10 +40,10 @@ def find_npz(data_dir: Path, pattern: str) -> Path | None:
     return data_dir / archives[0]
 
 
-def load_npz(path: Path, data_dir: Path | None = None) -> Dataset:
+def load_npz(path: Path, data_dir: Path) -> Dataset:
     """Load a data set from an `.npz` file; the module's docstring says which arrays it needs.
 
-    The set has its own mean and standard deviation, and is named after `data_dir` (default: `path`).
+    The set has its own mean and standard deviation, and is named after `data_dir`, the file itself or its folder.
 
     Raises
     ------
@@ -65,25 +65,17 @@ def load_npz(path: Path, data_dir: Path | None = None) -> Dataset:
             f"{path} {' and '.join(faults)}; needed are {', '.join(KERAS_NAMES)}, and optionally classes; found there: "
             f"{listing(arrays)}"
         )
-    values = {name: arrays[key] for name, key in parts.items()}
-    for name in ("train_images", "test_images"):
-        values[name] = _channels_first(values[name])
-    for name in ("train_labels", "test_labels"):
-        if values[name].shape[1:] == (1,):
-            values[name] = values[name][:, 0]
-    try:
-        return Dataset(name_of(data_dir or path), **values, classes=_class_names(arrays.get("classes")))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    values = {name: _in_our_layout(arrays[key], "images" in name) for name, key in parts.items()}
+    return Dataset(name_of(data_dir), **values, classes=_class_names(arrays.get("classes")))
 
 
-def _channels_first(images: np.ndarray) -> np.ndarray:
-    """Return the images as `(N, C, H, W)`."""
-    if images.ndim == 3:
-        return images[:, np.newaxis]
-    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        return np.moveaxis(images, 3, 1)
-    return images
+def _in_our_layout(array: np.ndarray, is_images: bool) -> np.ndarray:
+    """Return images as `(N, C, H, W)` and labels as `(N,)`, if they have one of the other layouts."""
+    if is_images and array.ndim == 3:
+        return array[:, np.newaxis]
+    if is_images and array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        return np.moveaxis(array, 3, 1)
+    return array[:, 0] if not is_images and array.shape[1:] == (1,) else array
 
 
 def _class_names(array: np.ndarray | None) -> tuple[str, ...]:

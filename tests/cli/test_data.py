@@ -140,7 +140,7 @@ def test_check_of_what_is_missing_or_damaged_fails(data, cache, cifar_folder):
     for arguments in (["check"], ["check", "cifar10"]):
         code, out, err = data(*arguments)
         assert code == 1 and cells(out, "cifar10")[0] == str(path)
-        assert f"{path}: cannot be read as a .tar.gz archive" in err and "delete it" in err
+        assert f"{path}: cannot be read as a .tar.gz archive" in err and "delete the cached copy" in err
 
 
 def test_import_of_what_is_not_there_or_not_the_set(data, tmp_path, cache):

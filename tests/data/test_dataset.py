@@ -67,10 +67,16 @@ def test_other_layouts_in_memory_and_types_of_labels_are_taken():
             r"test_images have the shape \(0, 2, 4, 3\); every size must be at least 1",
         ),
         ({"classes": ("only",)}, "1 class; there must be at least 2"),
-        ({"mean": (0.5,)}, "1 means and 2 standard deviations; each of the 2 channels needs one"),
-        ({"std": (0.25, 0.0)}, r"mean 0.4 and standard deviation 0 .* \[0, 1\] and \(0, 0.5\]; a const"),
-        ({"mean": (33.3, 0.4)}, "mean 33.3 and standard deviation 0.25"),
-        ({"std": (float("nan"), 0.3)}, "standard deviation nan"),
+        (
+            {"mean": (0.5,)},
+            r"channels \(2\) have means 0.5 and standard deviations 0.25, 0.3 .*; each needs one",
+        ),
+        (
+            {"std": (0.25, 0.0)},
+            r"0.4 and standard deviations 0.25, 0 on .* \[0, 1\] and \(0, 0.5\]; a const",
+        ),
+        ({"mean": (33.3, 0.4)}, "means 33.3, 0.4 and standard deviations 0.25"),
+        ({"std": (float("nan"), 0.3)}, "standard deviations nan, 0.3"),
     ],
 )
 def test_bad_data_is_refused(changes, message):

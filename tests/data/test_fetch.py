@@ -189,8 +189,8 @@ def test_a_full_disk_keeps_the_part(get, server, tmp_path, monkeypatch, pauses):
     kept = (folder / "file.bin.part").stat().st_size
     assert 0 < kept <= 200_000 and names(folder) == ["file.bin.part"] and pauses == []
     assert str(caught.value) == (
-        f"the disk of {folder} is full: {len(BODY) - kept:,} more bytes are needed; free them, or set NPL0_DATA to a "
-        f"folder on another disk; {folder / 'file.bin.part'} is kept and continued"
+        f"cannot write to the cache {folder} (No space left on device; {len(BODY) - kept:,} more bytes are needed): "
+        f"correct that, or set NPL0_DATA to another folder; {folder / 'file.bin.part'} is kept and continued"
     )
     assert get().read_bytes() == BODY and server.ranges[-1] == f"bytes={kept}-"
 
@@ -217,7 +217,7 @@ def test_without_pooch_the_message_names_the_extra(get, server, monkeypatch, tmp
 def test_a_cache_that_cannot_be_made(remote, tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(DataError, match=rf"cannot write to the cache {folder} \(.*\); correct .* NPL0_DATA"):
+        with pytest.raises(DataError, match=rf"the cache {folder} \(.*\): correct .* NPL0_DATA to another folder$"):
             fetch.fetch(remote, folder)
 
 

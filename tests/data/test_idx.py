@@ -166,7 +166,7 @@ def test_empty_images_are_refused(folder):
 
 def test_constant_images_are_refused(folder):
     write_idx(folder / TRAIN_IMAGES, np.full((6, 5, 4), 51, np.uint8))
-    with pytest.raises(DataError, match=r"mean 0.2 and standard deviation 0 .* constant channel"):
+    with pytest.raises(DataError, match=r"channels \(1\) have means 0.2 and standard deviations 0 .* constant channel"):
         load_dataset("mnist", folder)
 
 

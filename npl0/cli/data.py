@@ -1,7 +1,6 @@
 """`python -m npl0 data`: download a data set, import a copy of one, and check which ones there are."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 data") 
     """Run the command; return its exit code."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
-    name = getattr(options, "name", None)
-    if name is not None and name not in DATASETS:
+    if (name := getattr(options, "name", None)) is not None and name not in DATASETS:
         parser.error(f"data set {name!r} is unknown: {suggest(name, DATASETS)}")
 
     def work() -> int | None:
@@ -52,7 +50,7 @@ def _fetch(name: str) -> None:
         return
     before = _place(name)
     dataset = data.load_dataset(name)
-    print(_table([_row(name, dataset)]))
+    print(_table(_row(name, dataset)))
     if before and not dataset.canonical:
         print(f"note: {before} was there already; delete it to download the published set", file=sys.stderr)
 
@@ -62,14 +60,14 @@ def _import(path: Path) -> None:
 
     before = _place("cifar10")
     dataset = import_cifar10(path)
-    print(_table([_row("cifar10", dataset)]))
+    print(_table(_row("cifar10", dataset)))
     if before:
         print(f"note: this copy took the place of the one that was in {before}", file=sys.stderr)
     if not dataset.canonical:
         print(f"note: {path} is not, byte for byte, the published set", file=sys.stderr)
 
 
-def _check(names: Sequence[str], must_exist: bool, prog: str) -> int:
+def _check(names: list[str], must_exist: bool, prog: str) -> int:
     """Print a line for each set; return 1 if one is damaged, or is not there although it must be."""
     rows, failures = [], []
     for name in names:
@@ -82,7 +80,7 @@ def _check(names: Sequence[str], must_exist: bool, prog: str) -> int:
             rows.append([name, place or "not downloaded", "-", "-", "-", "-"])
             if place or must_exist:
                 failures.append(error)
-    print(_table(rows))
+    print(_table(*rows))
     for error in failures:
         print(f"{prog}: {error}", file=sys.stderr)
     return 1 if failures else 0
@@ -94,8 +92,7 @@ def _place(name: str) -> str | None:
         return place
     from npl0.data.cifar10 import cached_archive
 
-    path = cached_archive()
-    return str(path) if path.exists() else None
+    return str(path) if (path := cached_archive()).exists() else None
 
 
 def _row(name: str, dataset: Any) -> list[str]:
@@ -103,7 +100,7 @@ def _row(name: str, dataset: Any) -> list[str]:
     return [name, _place(name) or "-", "yes" if dataset.canonical else "no", dataset.fingerprint[:16], *sizes]
 
 
-def _table(rows: list[list[str]]) -> str:
+def _table(*rows: list[str]) -> str:
     from npl0.nn.summary import table
 
     return table(["data set", "where", "canonical", "fingerprint", "training", "test"], rows)

@@ -20,7 +20,7 @@ from npl0.nn.base import Context
 from npl0.nn.conv import Conv2d
 from npl0.nn.summary import table
 from npl0.ops import winograd
-from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
 from npl0.settings.flags import Parser, at_least_one
 
@@ -71,7 +71,7 @@ class Candidate:
     """
 
     def __init__(self, shape: Shape, tile: int, batch: int) -> None:
-        self.shape, self.context = shape, Context(training=True, new=Scratch(ShardMemory()))
+        self.shape, self.context = shape, Context(training=True, new=Scratch(Memory()))
         algorithm = "winograd" if tile else "im2col"
         settings = {"padding": shape.padding, "algorithm": algorithm}
         self.conv = Conv2d(shape.in_channels, shape.out_channels, shape.kernel_size, **settings)

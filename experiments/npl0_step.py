@@ -12,7 +12,7 @@ from npl0.nn.models import build_model
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.pruning.l0 import L0
-from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
 from npl0.training.loop import Stage
 from npl0.training.recipe import Recipe
@@ -97,7 +97,7 @@ def profile(setting: Setting, repeats: int) -> dict[str, Any]:
     first = next(i for i, layer in enumerate(layers) if layer.parameters)
     shard = setting.data()[0][: min(network.shard_size, setting.batch)]
     x = np.ascontiguousarray(np.moveaxis(shard, 0, -1), dtype=network.dtype)
-    memory, contexts, caches, times = ShardMemory(), [], [], []
+    memory, contexts, caches, times = Memory(), [], [], []
     for layer in layers:
         new = Scratch(memory)
         context = Context(training=True, new=new, prepared=layer.prepare(new))

@@ -1,12 +1,4 @@
-"""The base class of layers, and what a layer is given.
-
-A layer keeps no state between forward and backward, so several shards can be inside one layer at the same time:
-`forward` returns `(y, cache)`, and `backward` receives the cache and returns the gradient of the input and those of the
-parameters, in the order of `parameters`.
-
-The constructor makes every array (float32) and keeps each argument as an attribute of the same name, so that a stored
-network can be built again; see `Layer.describe`.
-"""
+"""The base class of layers, and the context in which a layer processes a shard."""
 
 import inspect
 import json
@@ -22,7 +14,6 @@ from npl0.nn.parameter import Parameter
 from npl0.runtime.scratch import Allocator, fresh
 
 Shape = tuple[int, ...]
-_MISSING = object()
 
 
 def _no_generator() -> np.random.Generator:
@@ -72,7 +63,11 @@ def checked_shape(shape: Any) -> Shape:
 
 
 class Layer:
-    """The base class. Its defaults are those of a layer that has no parameters and keeps the shape."""
+    """The base class. Its defaults are those of a layer that has no parameters and keeps the shape.
+
+    The constructor makes the arrays (float32) and keeps each argument as an attribute of the same name, for `describe`.
+    `forward` returns a cache for `backward` and keeps no state in the layer: several shards are inside it at a time.
+    """
 
     kind = "layer"
     name = ""
@@ -94,32 +89,28 @@ class Layer:
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as plain JSON values.
+        """Return the arguments of the constructor as plain JSON values; ValueError if one has none, or is not kept.
 
-        They are read from the attributes of the same names. An attribute that is a `Parameter` or None stands for a
-        boolean argument, such as `bias`.
-
-        Raises
-        ------
-        ValueError
-            If an argument is not kept as an attribute, or has no JSON form.
+        For a boolean argument such as `bias`, the attribute may be a `Parameter` or None.
         """
         arguments = {}
         for name, argument in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name, _MISSING)
+            remedy = f"set self.{name} to a plain value in the constructor, or override describe()"
+            if not hasattr(self, name):
+                raise ValueError(f"{type(self).__name__} does not keep its argument {name!r}: {remedy}")
+            value = getattr(self, name)
             if isinstance(argument.default, bool) and (value is None or isinstance(value, Parameter)):
                 value = value is not None
             try:
-                # NumPy's arrays and numbers become lists and numbers, tuples become lists.
+                # NumPy's arrays and tuples become lists, and its numbers Python's.
                 arguments[name] = json.loads(json.dumps(value, allow_nan=False, default=lambda v: v.tolist()))
             except (AttributeError, TypeError, ValueError) as error:
-                found = "does not keep its argument" if value is _MISSING else f"has no JSON form of {value!r}, its"
-                remedy = f"set self.{name} to a plain value in the constructor, or override describe()"
-                raise ValueError(f"{type(self).__name__} {found} {name!r}: {remedy}") from error
+                found = f"{type(self).__name__} has no JSON form of {value!r}, its {name!r}"
+                raise ValueError(f"{found}: {remedy}") from error
         return arguments
 
     def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
-        """Draw the initial values of the parameters; not called if stored arrays will replace them."""
+        """Make the parameters anew, of this dtype, and draw their values; not called if stored arrays replace them."""
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of y for one example of `shape`; ValueError if the layer does not accept it."""
@@ -142,15 +133,14 @@ class Layer:
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         """Return `(y, cache)`.
 
-        The next layer may overwrite y, so `backward` must not read it. (That of `ReLU` may: what follows leaves its y
-        alone, or is another `ReLU`.)
+        The next layer may overwrite y, so `backward` must not read it. (`ReLU` may: only another one overwrites y.)
         """
         raise NotImplementedError
 
     def backward(
         self, grad_y: np.ndarray, cache: Any, context: Context, need_grad_x: bool = True
     ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
-        """Return grad_x and the gradients of the parameters; grad_x may be None if `need_grad_x` is false."""
+        """Return grad_x (or None, if `need_grad_x` is false) and the gradients in the order of `parameters`."""
         raise NotImplementedError
 
     def check(self, condition: bool, shape: Shape, expected: str) -> None:
@@ -160,12 +150,13 @@ class Layer:
 
     def __repr__(self) -> str:
         try:
-            arguments, signature = self.describe(), inspect.signature(type(self)).parameters
+            arguments = self.describe()
         except ValueError:
             return f"{type(self).__name__}(...)"
-        shown = []
-        for name, value in arguments.items():
-            default = signature[name].default if name in signature else None
-            if value != default:
-                shown.append(repr(value) if default is inspect.Parameter.empty else f"{name}={value!r}")
+        defaults = {name: argument.default for name, argument in inspect.signature(type(self)).parameters.items()}
+        shown = [
+            repr(value) if defaults.get(name) is inspect.Parameter.empty else f"{name}={value!r}"
+            for name, value in arguments.items()
+            if value != defaults.get(name)
+        ]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,5 +1,6 @@
-"""The convolution layer, which computes the same function by one of two algorithms."""
+"""The convolution layer."""
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -64,16 +65,14 @@ class Conv2d(Affine):
         its transforms from 8 input channels on for m = 4, with kernels of 3 x 3 and 5 x 5 alike, and from 32 for m = 2.
         """
         tiles = [m for m in (4, 2) if winograd.supports(self.kernel_size, self.stride, m)]
-        fitting = [m for m in tiles if not any(side % m for side in out_sides)]
-        if self.algorithm == "winograd" and not fitting:
+        tile = next((m for m in tiles if not any(side % m for side in out_sides)), 0)
+        if self.algorithm == "winograd" and not tile:
             raise ValueError(
                 f"{self.name or self.kind} cannot use winograd: it needs stride 1, even output sides and a kernel of "
                 f"2 to 7, and has stride {self.stride}, {out_sides[0]} x {out_sides[1]}, {self.kernel_size}; use 'auto'"
             )
-        if self.algorithm == "im2col" or not fitting:
-            return 0
-        tile = fitting[0]
-        return tile if self.algorithm == "winograd" or self.in_channels >= {4: 8, 2: 32}[tile] else 0
+        pays = self.in_channels >= {4: 8, 2: 32, 0: 0}[tile]
+        return tile if self.algorithm == "winograd" or (self.algorithm == "auto" and pays) else 0
 
     @property
     def algorithm_used(self) -> str:
@@ -82,8 +81,7 @@ class Conv2d(Affine):
         return f"winograd F({m}x{m},{r}x{r})" if m else "im2col"
 
     def macs(self, shape: Shape) -> int:
-        _, *sides = self.output_shape(shape)
-        return self.weight.size * sides[0] * sides[1]
+        return self.weight.size * math.prod(self.output_shape(shape)[1:])
 
     @property
     def _winograd(self) -> ModuleType:
@@ -94,7 +92,7 @@ class Conv2d(Affine):
         return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
-        weight, bias = self.weight.value, self.bias_value
+        weight, bias = self.weight.value, None if self.bias is None else self.bias.value
         if self.tile:
             y, kept = self._winograd.conv2d_forward(x, context.prepared, bias, self.tile, self.padding, context.new)
         else:

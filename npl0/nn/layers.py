@@ -1,4 +1,4 @@
-"""The layers, but for convolution and batch norm: each is an operation of `npl0.ops` and its parameters."""
+"""The layers other than convolution and batch norm; each applies an operation of `npl0.ops`."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from npl0.ops import activation, linear, pool
 def he_normal(shape: Shape, fan_in: int, generator: np.random.Generator, dtype: np.dtype) -> np.ndarray:
     """Draw from N(0, 2 / fan_in), which preserves the variance through ReLU layers (He et al. 2015, eq. 10)."""
     values, deviation = np.empty(shape, dtype), math.sqrt(2 / fan_in)
-    # Row by row: draws are float64, and all at once they would take twice the memory of the weight.
+    # Row by row: the draws are float64, and all at once would take twice the memory of the weight.
     for row in values:
         row[...] = generator.standard_normal(row.shape) * deviation
     return values
@@ -39,11 +39,6 @@ class Affine(Layer):
         if self.bias is not None:
             self.bias = Parameter(np.zeros(shape[0], dtype), "bias")
 
-    @property
-    def bias_value(self) -> np.ndarray | None:
-        """The array of the bias, or None."""
-        return None if self.bias is None else self.bias.value
-
     def gradients(self, grad_y: np.ndarray, grad_w: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return grad_w and, if there is a bias, grad_b."""
         return (grad_w,) if self.bias is None else (grad_w, linear.bias_backward(grad_y))
@@ -55,8 +50,7 @@ class Linear(Affine):
     kind = "fc"
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        sizes = whole("Linear", 1, in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = sizes
+        self.in_features, self.out_features = whole("Linear", 1, in_features=in_features, out_features=out_features)
         super().__init__((self.out_features, self.in_features), bias)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -67,7 +61,8 @@ class Linear(Affine):
         return self.weight.size
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
-        return linear.linear_forward(x, self.weight.value, self.bias_value, context.new), x
+        bias = None if self.bias is None else self.bias.value
+        return linear.linear_forward(x, self.weight.value, bias, context.new), x
 
     def backward(self, grad_y, cache, context, need_grad_x=True):
         grad_x, grad_w = linear.linear_backward(grad_y, cache, self.weight.value, need_grad_x, context.new)
@@ -123,11 +118,13 @@ class Flatten(Layer):
 
 
 class _Pool(Layer):
+    """The base of pooling over windows of `size` x `size` pixels that start every `stride` (default: size) pixels."""
+
     releases_input = True
 
     def __init__(self, size: int = 2, stride: int | None = None) -> None:
         self.size, self.stride = whole(type(self).__name__, 1, size=size, stride=size if stride is None else stride)
-        # The kernels number the cells of a window with a byte.
+        # The kernels number the cells of a window in a byte.
         if self.size > 16:
             raise ValueError(f"{type(self).__name__}: size must be at most 16, not {size}")
 

@@ -1,6 +1,6 @@
 """The models by name. To add one, write a function that returns its layers, and an entry in `MODELS`.
 
-Importing this table loads no NumPy: `nn` is lazy and loads the layers when a model is built.
+Reading the table loads no NumPy, because `nn` is lazy and loads the layers when a model is built.
 """
 
 import math
@@ -17,10 +17,7 @@ Shape = tuple[int, ...]
 Layers = list["nn.Layer"]
 
 # Mean and standard deviation per channel of MNIST and of CIFAR-10, for pixels divided by 255.
-_STATISTICS = {
-    1: ((0.1307,), (0.3081,)),
-    3: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-}
+_STATISTICS = {1: ((0.1307,), (0.3081,)), 3: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))}
 # Channels of the 13 convolutions (Simonyan & Zisserman 2015, table 1, configuration D); a pooling ends each group.
 _VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -33,7 +30,7 @@ class Model:
     ----------
     title : a short description for help texts.
     input_shape : the shape of the images that the model is known for; others may fit too.
-    layers : returns the layers behind the standardisation; its keyword arguments are `shape` (of one image), `classes`,
+    layers : returns the layers behind the standardisation, for keyword arguments `shape` (of one image), `classes`,
         `conv` (the algorithm of convolutions) and `width`.
     scalable : whether `width` scales its layers.
     """
@@ -44,8 +41,7 @@ class Model:
     scalable: bool = False
 
 
-def _size_after(layers: Layers, shape: Shape) -> int:
-    """Return the number of values that the layers compute from an image."""
+def _flat_size(layers: Layers, shape: Shape) -> int:
     for layer in layers:
         shape = layer.output_shape(shape)
     return math.prod(shape)
@@ -63,29 +59,23 @@ def _lenet5(shape: Shape, classes: int, conv: str, **_) -> Layers:
 
     ReLU stands behind the pooling: the two commute, and there it has four times fewer values to process.
     """
-    layers = [
-        nn.Conv2d(shape[0], 20, 5, algorithm=conv),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(20, 50, 5, algorithm=conv),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-    ]
-    return [*layers, nn.Linear(_size_after(layers, shape), 500), nn.ReLU(), nn.Linear(500, classes)]
+    layers: Layers = []
+    for inputs, outputs in ((shape[0], 20), (20, 50)):
+        layers += [nn.Conv2d(inputs, outputs, 5, algorithm=conv), nn.MaxPool2d(2), nn.ReLU()]
+    layers.append(nn.Flatten())
+    return [*layers, nn.Linear(_flat_size(layers, shape), 500), nn.ReLU(), nn.Linear(500, classes)]
 
 
 def _vgg16(shape: Shape, classes: int, conv: str, width: float) -> Layers:
-    """13 convolutions of 3 x 3 and one hidden layer, each with a batch norm: VGG-16 as is usual for CIFAR-10.
+    """13 convolutions of 3 x 3 and one hidden layer, each with a batch norm: the usual VGG-16 for CIFAR-10.
 
-    Differs: the original has two hidden layers of 4,096 units, for images of 224 x 224, and dropout. Pooling stands
-    before ReLU, with which it commutes, but behind the batch norm, whose scale may be negative.
+    The original, for images of 224 x 224, has two hidden layers of 4,096 units, and dropout. Pooling stands before
+    ReLU, with which it commutes, but behind the batch norm, whose scale may be negative.
     """
     if not 1 / 128 < width < math.inf:
-        full = f"no channel of its {_VGG16_GROUPS[0][0]}"
-        raise ValueError(f"width = {width:g} leaves conv1 {full}: a width must be finite and above 1/128 = 0.0078125")
-    layers: Layers = []
-    channels = shape[0]
+        what = f"width = {width:g} leaves conv1 no channel of its {_VGG16_GROUPS[0][0]}"
+        raise ValueError(f"{what}: a width must be finite and above 1/128 = 0.0078125")
+    layers, channels = [], shape[0]
     for group in _VGG16_GROUPS:
         for full in group:
             inputs, channels = channels, round(width * full)
@@ -94,7 +84,7 @@ def _vgg16(shape: Shape, classes: int, conv: str, width: float) -> Layers:
             layers += [convolution, nn.BatchNorm(channels), nn.ReLU()]
         layers.insert(-1, nn.MaxPool2d(2))
     layers.append(nn.Flatten())
-    hidden = nn.Linear(_size_after(layers, shape), channels, bias=False)
+    hidden = nn.Linear(_flat_size(layers, shape), channels, bias=False)
     return [*layers, hidden, nn.BatchNorm(channels), nn.ReLU(), nn.Linear(channels, classes)]
 
 
@@ -111,13 +101,7 @@ def model_names() -> list[str]:
 
 
 def find_model(name: str) -> Model:
-    """Return the model of a name of `MODELS`, or of `mlp:` and the sizes of hidden layers, as in `mlp:300-100`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model; the message suggests the nearest name.
-    """
+    """Return the model of a name as in `build_model`; ValueError, with the nearest name, if there is none."""
     if name in MODELS:
         return MODELS[name]
     if not name.startswith("mlp:"):
@@ -146,7 +130,7 @@ def build_model(
     Parameters
     ----------
     name : a name of `MODELS`, or `mlp:` and the sizes of the hidden layers, as in `mlp:300-100`.
-    width : factor on the channels and hidden units of a scalable model, which are rounded.
+    width : factor on the channels and hidden units of a scalable model; the products are rounded.
     conv : the algorithm of the convolutions: `auto`, `im2col` or `winograd`.
     input_shape : the shape of one image; None: that of the model.
     classes : the number of logits.

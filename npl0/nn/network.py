@@ -15,12 +15,12 @@ from npl0.nn.parameter import Parameter, check_arrays, copy_arrays
 from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
-from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import BLOCK, Workers
 
 
 def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """Write the sum of the parts, added first to last, into the total, whose memory may be that of the first part."""
+    """Write the sum of parts, added first to last, into a total, whose memory may be that of the first part."""
     total, (first, *others) = task
     if not np.may_share_memory(total, first):
         total[...] = first
@@ -86,8 +86,8 @@ class Network:
         self._first_trainable = next(trainable, len(self.layers))
 
     def __repr__(self) -> str:
-        outputs, *others = self.output_shape
-        outputs, weights = self.output_shape if others else outputs, sum(weight.size for weight in self.weights)
+        outputs = self.output_shape if len(self.output_shape) > 1 else self.output_shape[0]
+        weights = sum(weight.size for weight in self.weights)
         return f"Network({self.name!r}, {self.input_shape} -> {outputs}, {weights:,} weights)"
 
     __str__ = show
@@ -127,7 +127,7 @@ class Network:
         return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=False)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
-        # From (N, C, H, W) of any number type to floats, batch last; always a copy, which layers may overwrite.
+        """Return images (N, ...) as floats (..., N); always a copy, which layers may overwrite."""
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
     def _contexts(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Context]:
@@ -142,7 +142,7 @@ class Network:
         return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
 
     def _new_scratch(self, shard: int) -> list[Scratch]:
-        memory, allocators = ShardMemory(), []
+        memory, allocators = Memory(), []
         for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
             grads = [parameter.grad for parameter in layer.parameters if parameter.kind == "weight"]
             # The first shard writes its weight gradients to where the sum over the shards will be.
@@ -175,7 +175,7 @@ class Network:
         ----------
         images, labels : (N, *input_shape), uint8 or float; (N,), integers.
         workers : the threads; the result does not depend on their number.
-        key : the seed, then integers that identify the step; together they key the draws of dropout.
+        key : the seed, then integers that identify the step; they key the draws of dropout.
 
         Returns
         -------
@@ -226,15 +226,15 @@ class Network:
         """
         self.check_images(images)
         if workers is None:
-            with Workers(1) as own:
-                return self.predict(images, own)
+            with Workers() as workers:
+                return self.predict(images, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
         with self._busy:
             shards = self.shards(len(images))
             prepared = self._prepare(workers.threads, workers)
 
             def run_lane(lane: int) -> None:
-                # Each lane has its own scratch memory and processes every n-th shard, n being the number of lanes.
+                # A lane is a thread's share: every n-th of the shards, for n threads, in one scratch memory.
                 for part in shards[lane :: workers.threads]:
                     contexts = self._contexts(lane, False, prepared, ())
                     logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)

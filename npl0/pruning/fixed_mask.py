@@ -38,14 +38,11 @@ class FixedMask(Pruner):
         self._masks = masks
 
     def read_gradients(self, step: Step) -> float:
-        self.map(lambda weight: self._apply(weight.name, weight.grad), self.network.weights)
+        self.map(lambda w: np.multiply(w.grad, self._masks[w.name], out=w.grad), self.network.weights)
         return 0.0
 
     def after_step(self, step: Step) -> None:
-        self.map(lambda weight: self._apply(weight.name, weight.value), self.network.weights)
-
-    def _apply(self, name: str, array: np.ndarray) -> None:
-        array *= self._masks[name]
+        self.map(lambda w: np.multiply(w.value, self._masks[w.name], out=w.value), self.network.weights)
 
     def masks(self) -> Masks:
         return self._masks

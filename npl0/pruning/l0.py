@@ -55,17 +55,15 @@ class _Block:
 class L0(Pruner):
     """Train a network under hard-concrete gates.
 
-    The gates are made when training begins; until then the network is unchanged.
-
     Parameters
     ----------
-    network : its weights become theta when training begins.
+    network : its weights become theta when training begins; until then it is unchanged.
     settings : the fields of `npl0.pruning.methods.L0Settings`: l0_lambda, layer_lambda, gate_learning_rate,
         gate_schedule, log_alpha_init, ramp_epochs, gate_shape, test_gate.
 
     Attributes
     ----------
-    theta, log_alphas : the free weights and the gate locations, one parameter per gated weight.
+    theta, log_alphas : the free weights and the gate locations, one parameter per gated weight; empty before training.
 
     Raises
     ------
@@ -138,16 +136,9 @@ class L0(Pruner):
     def read_gradients(self, step: Step) -> float:
         ramp = self.ramp(step)
 
-        def differentiate(block: _Block) -> float:
-            return gated_weight_backward(
-                block.grad,
-                block.theta,
-                block.log_alpha,
-                block.z,
-                ramp * block.lam_per_example,
-                block.grad_theta,
-                block.grad_log_alpha,
-            )
+        def differentiate(b: _Block) -> float:
+            penalty = ramp * b.lam_per_example
+            return gated_weight_backward(b.grad, b.theta, b.log_alpha, b.z, penalty, b.grad_theta, b.grad_log_alpha)
 
         expected = self.map(differentiate, self._blocks)
         return ramp * sum(block.lam_per_example * e for block, e in zip(self._blocks, expected, strict=True))
@@ -184,10 +175,8 @@ class L0(Pruner):
 
 def gate_shape(weight_shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
     """Return the shape of gates, one per `weight`, `filter` or `input`, that broadcasts against a weight."""
-    if kind == "weight":
-        return weight_shape
-    gated_axis = 0 if kind == "filter" else 1
-    return tuple(size if axis == gated_axis else 1 for axis, size in enumerate(weight_shape))
+    gated_axes = {"weight": range(len(weight_shape)), "filter": (0,), "input": (1,)}[kind]
+    return tuple(size if axis in gated_axes else 1 for axis, size in enumerate(weight_shape))
 
 
 def _cut_into_blocks(
@@ -198,12 +187,10 @@ def _cut_into_blocks(
     rows = weight.value.shape[0]
     rows_share_gates = log_alpha.value.shape[0] != rows
     block_rows = rows if rows_share_gates else max(1, BLOCK_SIZE // math.prod(weight.value.shape[1:]))
-    blocks = []
-    for number, start in enumerate(range(0, rows, block_rows)):
-        part = slice(start, start + block_rows)
-        gates = slice(None) if rows_share_gates else part
-        views = (weight.value, weight.grad, theta.value, theta.grad)
-        gate_views = (log_alpha.value, log_alpha.grad, z)
-        arrays = (*(array[part] for array in views), *(array[gates] for array in gate_views))
-        blocks.append(_Block((layer, number), lam_per_example, *arrays))
-    return blocks
+    arrays = (weight.value, weight.grad, theta.value, theta.grad, log_alpha.value, log_alpha.grad, z)
+    # Where rows share gates, the one part holds all gates too.
+    parts = [slice(start, start + block_rows) for start in range(0, rows, block_rows)]
+    return [
+        _Block((layer, number), lam_per_example, *(array[part] for array in arrays))
+        for number, part in enumerate(parts)
+    ]

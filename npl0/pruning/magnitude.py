@@ -11,10 +11,7 @@ from npl0.pruning.methods import MagnitudeSettings
 def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
     """Return a bool mask of exactly `count` entries with the largest scores; ties go to the lower index.
 
-    Raises
-    ------
-    ValueError
-        If count is not in [0, scores.size], or a score is NaN.
+    ValueError if count is not in [0, scores.size], or a score is NaN.
     """
     if not 0 <= count <= scores.size:
         raise ValueError(f"cannot keep {count} of {scores.size} weights")
@@ -53,17 +50,14 @@ class Magnitude(Pruner):
 
     def masks(self) -> Masks:
         """Return what `finalise` kept; before it, every weight."""
-        return super().masks() if self._masks is None else self._masks
+        return self._masks or super().masks()
 
     def finalise(self) -> Masks:
         weights = self.network.weights
         flat = np.concatenate([weight.value.reshape(-1) for weight in weights])
-        # The lower bound keeps a layer of equal weights, whose deviation is 0, from dividing by zero.
-        if self.settings.criterion == "layer-std":
-            deviation = np.concatenate([np.full(weight.size, max(weight.value.std(), 1e-30)) for weight in weights])
-        else:
-            deviation = np.full(flat.size, max(flat.std(), 1e-30))
-        scores = np.abs(flat) / deviation
+        groups = [weight.value for weight in weights] if self.settings.criterion == "layer-std" else [flat]
+        # The lower bound keeps equal weights, whose deviation is 0, from dividing by zero.
+        scores = np.abs(flat) / np.concatenate([np.full(group.size, max(group.std(), 1e-30)) for group in groups])
         if self.settings.compression:
             kept = keep_largest(scores, max(1, round(flat.size / self.settings.compression)))
         else:

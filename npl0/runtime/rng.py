@@ -1,7 +1,7 @@
-"""Random generators keyed by their purpose, so that no generator state has to be saved.
+"""Random generators keyed by their purpose.
 
-Each draw gets a new generator made from `(seed, stream, key)`. A resumed run therefore needs only the seed and the
-step, and no draw depends on the order in which threads run.
+Each draw gets a new generator, made from `(seed, stream, key)`. No generator state has to be saved to resume a run, and
+no draw depends on the order in which threads run.
 """
 
 import numpy as np

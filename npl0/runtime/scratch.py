@@ -46,8 +46,15 @@ fresh = Allocator()
 _MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
-class _Memory:
-    """Arrays by name and dtype, each as large as the largest request so far."""
+class Memory:
+    """Arrays by name and dtype, each as large as the largest request so far.
+
+    The layers of a shard share one for their temporaries and for two arrays used alternately: a backward pass reads
+    grad_y and writes grad_x, and no other such gradient is needed at that time. The two also hold the outputs that no
+    backward pass reads.
+    """
+
+    _turn = 0
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, np.dtype], np.ndarray] = {}
@@ -65,16 +72,6 @@ class _Memory:
             self._arrays[key] = np.frombuffer(memory, dtype, size)
         return self._arrays[key][:size].reshape(shape)
 
-
-class ShardMemory(_Memory):
-    """The memory that the layers of one shard share: temporaries, and two arrays used alternately.
-
-    The backward pass of a layer reads grad_y and writes grad_x; no other such gradient is needed at that time, so two
-    arrays suffice for all layers. They also hold the outputs that no backward pass reads.
-    """
-
-    _turn = 0
-
     def alternate(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
         """Return the one of the two arrays that was not returned last."""
         self._turn = 1 - self._turn
@@ -91,10 +88,8 @@ class Scratch(Allocator):
     output_is_temporary : whether no backward pass reads y, so that its memory can be reused after the next layer.
     """
 
-    def __init__(
-        self, shard: ShardMemory, grad_weight: np.ndarray | None = None, output_is_temporary: bool = False
-    ) -> None:
-        self._own, self._shard = _Memory(), shard
+    def __init__(self, shard: Memory, grad_weight: np.ndarray | None = None, output_is_temporary: bool = False) -> None:
+        self._own, self._shard = Memory(), shard
         self._grad_weight, self._output_is_temporary = grad_weight, output_is_temporary
 
     def kept(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:

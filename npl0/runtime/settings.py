@@ -1,6 +1,6 @@
 """Settings: frozen dataclasses whose fields know their range and their meaning.
 
-A range is declared here once. It checks the arguments of the Python interface and the values of files and flags, and it
+The one declaration of a range checks the arguments of the Python interface and the values of files and flags, and
 appears in help texts. This module imports nothing heavy, so that help is quick.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Any
 
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "a text"}
+_NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 
 class Npl0Error(Exception):
@@ -26,22 +27,14 @@ class ConfigError(Npl0Error, ValueError):
     exit_code = 2
 
 
-def setting(
-    default: Any,
-    help: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Iterable[str] = (),
-    above: float | None = None,
-    metavar: str = "",
-    bare: Any = None,
-) -> Any:
+def setting(default: Any, help: str, low=None, high=None, choices=(), above=None, metavar="", bare=None) -> Any:
     """Declare a field of a `Settings` class.
 
     Parameters
     ----------
     default, help : the default value, whose type is the field's type, and a description for help texts.
-    low, high, above, choices : the range: `low` and `high` inclusive, `above` exclusive.
+    low, high, above : numbers that bound the range, `low` and `high` inclusive, `above` exclusive; None: no bound.
+    choices : the allowed texts, if there are only some.
     metavar : the name of the value in help texts.
     bare : the value of the flag when it is given without one; None: the flag needs a value.
     """
@@ -75,13 +68,7 @@ def declared(section: type["Settings"]) -> list[dataclasses.Field]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The base of all settings: it checks the type and the range of every declared field.
-
-    Raises
-    ------
-    ConfigError
-        If a value has the wrong type or is out of range.
-    """
+    """The base of all settings: ConfigError if the type or the range of a declared field is wrong."""
 
     def __post_init__(self) -> None:
         for entry in declared(type(self)):
@@ -91,11 +78,8 @@ class Settings:
 def _checked(entry: dataclasses.Field, value: Any) -> Any:
     kind, metadata = type(entry.default), entry.metadata
     # NumPy's scalars count as numbers; the stored value is Python's own, which JSON and TOML can write.
-    if not isinstance(value, bool):
-        if kind is float and isinstance(value, numbers.Real):
-            value = float(value)
-        if kind is int and isinstance(value, numbers.Integral):
-            value = int(value)
+    if isinstance(value, _NUMBERS.get(kind, ())) and not isinstance(value, bool):
+        value = kind(value)
     if type(value) is not kind:
         raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
     if metadata["choices"]:

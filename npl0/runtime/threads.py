@@ -50,8 +50,8 @@ class Workers:
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
         results: list[Any] = [None] * len(items)
-        # One task per thread, not per item, because starting a task costs as much as gating ten thousand weights. Each
-        # thread takes the next index from a shared iterator, whose `next` is atomic, until none is left.
+        # One task per thread, not per item: starting a task costs as much as gating ten thousand weights. Each thread
+        # takes the next index from a shared iterator, whose `next` is atomic, until none is left.
         indices = iter(range(len(items)))
 
         def work() -> None:

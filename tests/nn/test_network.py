@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.runtime.scratch import Scratch, ShardMemory
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
 
 
@@ -209,7 +209,7 @@ def test_networks_that_do_not_fit_together_are_refused(layers, settings, message
 
 
 def test_scratch_hands_out_the_same_memory_by_name():
-    scratch = Scratch(ShardMemory())
+    scratch = Scratch(Memory())
     first = scratch.kept("y", (3, 4), np.dtype(np.float32))
     assert np.shares_memory(first, scratch.kept("y", (2, 4), np.dtype(np.float32)))
     assert not np.shares_memory(first, scratch.kept("x", (3, 4), np.dtype(np.float32)))
@@ -218,7 +218,7 @@ def test_scratch_hands_out_the_same_memory_by_name():
 
 
 def test_layers_of_a_shard_share_passing_memory_and_hand_gradients_on_in_turn():
-    memory, float32 = ShardMemory(), np.dtype(np.float32)
+    memory, float32 = Memory(), np.dtype(np.float32)
     one, other = Scratch(memory), Scratch(memory)
     kept = one.kept("y", (3, 4), float32)
     assert np.shares_memory(one.temporary("y", (5,), float32), other.temporary("y", (4,), float32))

@@ -75,7 +75,9 @@ def fit(
     SystemExit
         With code 130 after Ctrl-C: the program ends without a traceback, and the checkpoint, if any, is written.
     """
-    stage = Stage("train" if pruner is None else pruner.stage, Recipe(**recipe), seed)
+    stage = Stage(getattr(pruner, "stage", "train"), Recipe(**recipe), seed)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed = {seed!r} is out of range: it must be a whole number of at least 0")
     images, labels = _checked(network, images, labels, "images", "labels")
     if validation is not None:
         validation = _checked(network, *validation, "validation images", "validation labels")
@@ -86,13 +88,17 @@ def fit(
             )
     check_batches(network, len(images), stage.recipe.batch_size)
     pruner = Pruner(network) if pruner is None else pruner
+    if not isinstance(pruner, Pruner) or not hasattr(pruner, "network"):
+        kind = type(pruner).__name__
+        raise ValueError(f"{kind} is no pruner: derive it from npl0.Pruner, and call super().__init__(network) in it")
     if pruner.network is not network:
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
     optimizer = stage.begin(pruner, len(images))
     file = None
     if checkpoint is not None:
         # What the result depends on besides the data, and besides the arrays of network and pruner.
-        call = {"stage": asdict(stage), "pruner": repr(pruner)}
+        layers = [repr(layer) for layer in network.layers]
+        call = {"stage": asdict(stage), "pruner": repr(pruner), "layers": layers, "shard_size": network.shard_size}
         file = Checkpoint(Path(checkpoint), call, _fingerprint(images, labels), "delete it or name another file")
     with Workers(available_threads() if threads is None else threads) as workers, interruptible() as stop:
         steps = math.ceil(len(images) / stage.recipe.batch_size)
@@ -100,10 +106,14 @@ def fit(
         parts = (stage, network, pruner, optimizer, images, labels, workers)
         try:
             train_stage(*parts, follower.state.progress, follower, validation)
+            # Ctrl-C may have come during the last evaluation.
+            if stop.is_set():
+                raise StopTraining
         except StopTraining:
             follower.save()
             where = f"; the same call resumes from {checkpoint}" if checkpoint else ""
-            print(f"interrupted in epoch {follower.state.progress.epoch + 1}{where}", file=sys.stderr)
+            epoch = min(follower.state.progress.epoch + 1, stage.recipe.epochs)
+            print(f"interrupted in epoch {epoch}{where}", file=sys.stderr)
             raise SystemExit(130) from None
         finally:
             follower.bar.close()

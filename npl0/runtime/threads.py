@@ -5,11 +5,12 @@ results would depend on the machine. Here the configuration alone determines how
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 # Array elements per task: enough to hide the cost of a call, few enough to balance the threads.
@@ -17,6 +18,13 @@ BLOCK = 65536
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def blocks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield flat views of arrays of one size, `BLOCK` elements of each at a time."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield [array[start : start + BLOCK] for array in flat]
 
 
 def available_threads() -> int:
@@ -74,9 +82,11 @@ class Workers:
         return f"Workers(threads={self.threads})"
 
     def __enter__(self) -> "Workers":
+        # The thread that limits OpenBLAS controls it until the block ends; without this, as long as the thread lives.
+        self._blas.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        self._blas.restore_original_limits()
+        self._blas.__exit__(*error)

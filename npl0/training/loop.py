@@ -52,9 +52,16 @@ class Stage:
         return Step(number, fraction, factor, self.recipe.learning_rate * factor)
 
     def begin(self, pruner: Pruner, n_train: int) -> Optimizer:
-        """Prepare the pruner, and return the optimiser of its parameters."""
+        """Prepare the pruner, and return the optimiser of its parameters; ValueError if a hook returns nonsense."""
         pruner.begin(self.plan(n_train))
-        return build_optimizer(self.recipe, pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay))
+        groups, masks = pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay), pruner.masks()
+        if not groups:
+            raise ValueError(f"{type(pruner).__name__}.groups must return groups of parameters, not {groups!r}")
+        shapes = {weight.name: weight.value.shape for weight in pruner.network.weights}
+        found = {name: mask.shape for name, mask in masks.items()} if isinstance(masks, dict) else masks
+        if found != shapes:
+            raise ValueError(f"{type(pruner).__name__}.masks must return arrays of shapes {shapes}, not {found}")
+        return build_optimizer(self.recipe, groups)
 
 
 @dataclass
@@ -166,8 +173,12 @@ def train_stage(
                 draws = (stage.seed, stage.key, step.number)
                 loss, correct = network.loss_and_gradients(batch, labels[picked], workers, draws)
                 if not math.isfinite(loss):
-                    raise _diverged(stage, network, batch, step, progress, loss)
+                    what = f"the loss became {loss}; the first tensor that is not finite is"
+                    where = f"at step {step.number} (epoch {progress.epoch + 1})"
+                    raise _diverged(stage, f"{where} {what} {first_not_finite(network, batch)}")
                 penalty = pruner.read_gradients(step)
+                if penalty is None:
+                    raise ValueError(f"{type(pruner).__name__}.read_gradients must return the penalty, not None")
                 optimizer.step(workers, step)
                 pruner.after_step(step)
 
@@ -189,7 +200,7 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
     pruner.write_test_weights()
     for parameter in network.parameters:
         if not np.isfinite(parameter.value).all():
-            raise DivergedError(_advise(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite"))
+            raise _diverged(stage, f"after epoch {progress.epoch + 1} {parameter.name} is not finite")
     weights = WeightCount.of_masks(pruner.masks())
     progress.seconds += progress.epoch_seconds
     row = EpochRow(
@@ -213,12 +224,5 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
     return row
 
 
-def _diverged(stage, network, batch, step, progress, loss) -> DivergedError:
-    where = f"at step {step.number} (epoch {progress.epoch + 1}) the loss became {loss}"
-    return DivergedError(
-        _advise(stage, f"{where}; the first tensor that is not finite is {first_not_finite(network, batch)}")
-    )
-
-
-def _advise(stage: Stage, what: str) -> str:
-    return f"{what}. Lower the learning rate of the {stage.name} stage, or check the data"
+def _diverged(stage: Stage, what: str) -> DivergedError:
+    return DivergedError(f"{what}. Lower the learning rate of the {stage.name} stage, or check the data")

@@ -1,19 +1,21 @@
-"""The public interface: its names, `fit`, and the ten lines that its documentation promises."""
+"""`fit`: it gives the bits of the command, resumes from checkpoints, stops on Ctrl-C, and refuses bad arguments."""
 
+import itertools
 import json
-import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import npl0
-from npl0.cli import run
-from npl0.runs import fit as api
+from npl0.cli import run as run_module
+from npl0.runs.fit import _Follower
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -26,72 +28,19 @@ def small_network(data, seed=0):
     return npl0.Network([*layers, npl0.Linear(20, 10)], (1, 28, 28), seed=seed)
 
 
-# ---- names ----------------------------------------------------------------------------------------------------------
-
-
-def test_every_public_name_is_there():
-    assert npl0.__all__ == api.__all__ == sorted(set(api.__all__), key=api.__all__.index)
-    for name in npl0.__all__:
-        assert getattr(npl0, name) is getattr(api, name)
-    assert set(npl0.__all__) <= set(dir(npl0))
-    with pytest.raises(AttributeError, match="module 'npl0' has no attribute 'nothing'"):
-        npl0.nothing  # noqa: B018
-
-
-def test_importing_the_package_loads_no_arrays():
-    code = "import npl0, sys; print(npl0.__version__, [m for m in ('numpy', 'numba', 'npl0.runs.fit') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert out == f"{npl0.__version__} []\n"
-
-
-# ---- fit ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_ten_lines_run_as_written(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", api.__doc__, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(code, "npl0.runs.fit.__doc__", "exec"), names)
-    assert names["accuracy"] > 0.85
-    assert 0 < npl0.density(names["masks"]) < 0.2
-    assert re.match(r"\d\d\.\d% of the test images are right with \d+\.\d% of the weights\n", capsys.readouterr().out)
-    # What was pruned stayed zero through the retraining, and the stored network is the pruned one.
-    stored, _ = npl0.load_model("pruned.npz")
-    for weight in stored.weights:
-        assert not weight.value[~names["masks"][weight.name]].any()
-        assert weight.value.any()
-    images = names["data"].test_images
-    np.testing.assert_array_equal(stored.predict(images), names["network"].predict(images))
-
-
 def test_fit_gives_the_bits_of_the_command(tmp_path):
-    flags = [
-        "--model",
-        "lenet300",
-        "--data",
-        "synthetic",
-        "--epochs",
-        "2",
-        "--retrain-epochs",
-        "1",
-        "--seed",
-        "3",
-        "--shift",
-        "1",
-        "--flip",
-        "0.5",
-        "--warmup-epochs",
-        "0.5",
-    ]
+    text = "--model lenet300 --data synthetic --epochs 2 --retrain-epochs 1 --seed 3 --shift 1 --flip 0.5"
+    flags = [*text.split(), "--warmup-epochs", "0.5"]
     flags += ["--learning-rate", "1e-3", "--schedule", "cosine"]
     gates = ["--gate-learning-rate", "0.4", "--ramp-epochs", "0", "--l0-lambda", "1"]
-    assert run.main([*flags, *gates, "--threads", "1", "--quiet", "--out", str(tmp_path)]) == 0
+    assert run_module.main([*flags, *gates, "--threads", "1", "--quiet", "--out", str(tmp_path)]) == 0
     (folder,) = tmp_path.iterdir()
     data = npl0.load_dataset("synthetic")
     train = (data.train_images, data.train_labels)
     network = npl0.build_model("lenet300", mean=data.mean, std=data.std, seed=3)
-    pruner = npl0.L0(network, len(train[0]), seed=3, l0_lambda=1, gate_learning_rate=0.4)
+    pruner = npl0.L0(network, l0_lambda=1, gate_learning_rate=0.4, ramp_epochs=0)
     settings = {"seed": 3, "shift": 1, "flip": 0.5, "threads": 2, "quiet": True}
+    settings |= {"learning_rate": 1e-3, "schedule": "cosine"}
     npl0.fit(network, *train, pruner, epochs=2, warmup_epochs=0.5, **settings)
     masks = pruner.finalise()
     npl0.fit(network, *train, npl0.FixedMask(network, masks), epochs=1, **settings)
@@ -102,7 +51,7 @@ def test_fit_gives_the_bits_of_the_command(tmp_path):
     assert npl0.density(masks) == result["weights_kept"]["pruned"] / 266_200 < 0.9
 
 
-def test_fit_without_a_pruner_trains_and_tells_every_epoch(data, capsys):
+def test_fit_without_a_pruner_trains_and_reports_every_epoch(data, capsys):
     network = small_network(data)
     validation = (data.test_images, data.test_labels)
     train = (data.train_images, data.train_labels)
@@ -130,24 +79,159 @@ def test_fit_takes_images_and_labels_of_any_number_type(data, dtype):
     assert not np.array_equal(network.predict(images.astype(np.float32)), before)
 
 
-def test_an_interrupted_fit_leaves_weights_to_test_with(data, monkeypatch):
-    network = small_network(data)
-    pruner = npl0.L0(network, n_train=2000)
-    steps = iter(range(5))
+# ---- interrupts and checkpoints -------------------------------------------------------------------------------------
 
-    def interrupt(self, progress, loss):
-        if next(steps) == 4:
-            raise KeyboardInterrupt
 
-    monkeypatch.setattr(api._Watcher, "after_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        npl0.fit(network, data.train_images, data.train_labels, pruner, epochs=1, threads=2, quiet=True)
-    weights = [weight.value.copy() for weight in network.weights]
-    pruner.write_test_weights()
-    for weight, value in zip(network.weights, weights, strict=True):
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Set the stop event of `fit`, as Ctrl-C does, after so many steps, or right after an epoch."""
+
+    def set_stop(steps=None, epoch=None):
+        original_step, original_epoch, count = _Follower.after_step, _Follower.after_epoch, itertools.count(1)
+
+        def after_step(self, progress, loss):
+            if next(count) == steps:
+                self.stop.set()
+            original_step(self, progress, loss)
+
+        def after_epoch(self, progress, row):
+            original_epoch(self, progress, row)
+            if row.epoch == epoch:
+                self.stop.set()
+
+        monkeypatch.setattr(_Follower, "after_step", after_step)
+        monkeypatch.setattr(_Follower, "after_epoch", after_epoch)
+
+    yield set_stop
+
+
+def bits(network, pruner):
+    """Return the bytes of the network and of the pruner."""
+    return {name: array.tobytes() for holder in (network, pruner) for name, array in holder.state().items()}
+
+
+def untimed(rows):
+    """Return what of the rows does not depend on the clock."""
+    return [(row.epoch, row.loss, row.penalty, row.train_accuracy, row.expected_l0, row.kept) for row in rows]
+
+
+@pytest.mark.parametrize("stop", [{"steps": 3}, {"steps": 8}, {"epoch": 1}, {"epoch": 3}], ids=str)
+@pytest.mark.parametrize("method", [npl0.L0, npl0.Magnitude])
+def test_an_interrupted_fit_resumes_to_the_same_bits(data, tmp_path, monkeypatch, capsys, stop_after, method, stop):
+    images, labels, path = data.train_images[:500], data.train_labels[:500], tmp_path / "fit.npz"
+    settings = {"epochs": 3, "batch_size": 64, "schedule": "one-cycle", "threads": 2, "seed": 4, "quiet": True}
+
+    def train(**more):
+        network = small_network(data)
+        pruner = method(network)
+        return network, pruner, lambda: npl0.fit(network, images, labels, pruner, **settings, **more)
+
+    network, pruner, fit = train()
+    rows = fit()
+    whole = bits(network, pruner)
+    with monkeypatch.context():
+        stop_after(**stop)
+        stopped, its_pruner, fit = train(checkpoint=path)
+        with pytest.raises(SystemExit) as exit_of:
+            fit()
+        monkeypatch.undo()
+    assert exit_of.value.code == 130 and path.exists()
+    assert capsys.readouterr().err.endswith(f"; the same call resumes from {path}\n")
+    # The network holds the weights it is to be tested with.
+    weights = [weight.value.copy() for weight in stopped.weights]
+    its_pruner.write_test_weights()
+    for weight, value in zip(stopped.weights, weights, strict=True):
         np.testing.assert_array_equal(weight.value, value)
-    assert pruner.workers is None
+    assert its_pruner.workers is None
+    resumed, its_pruner, fit = train(checkpoint=path)
+    assert untimed(fit()) == untimed(rows)
+    assert bits(resumed, its_pruner) == whole
 
+
+def test_a_finished_fit_returns_its_rows_at_once(data, tmp_path, monkeypatch):
+    train, path = (data.train_images[:200], data.train_labels[:200]), tmp_path / "fit.npz"
+    first, second = small_network(data), small_network(data)
+    rows = npl0.fit(first, *train, epochs=2, checkpoint=path, quiet=True)
+    monkeypatch.setattr(npl0.Network, "loss_and_gradients", lambda *_: pytest.fail("a step was taken"))
+    assert npl0.fit(second, *train, epochs=2, checkpoint=path, quiet=True) == rows
+    assert bits(first, npl0.Pruner(first)) == bits(second, npl0.Pruner(second))
+
+
+def test_a_checkpoint_of_another_call_is_refused(data, tmp_path):
+    images, labels, path = data.train_images[:200], data.train_labels[:200], tmp_path / "fit.npz"
+
+    def fit(network=None, images=images, pruner=lambda network: npl0.L0(network, l0_lambda=2), **settings):
+        network = network or small_network(data)
+        settings = {"epochs": 1, "checkpoint": path, "quiet": True, **settings}
+        return npl0.fit(network, images, labels, pruner(network), **settings)
+
+    fit()
+    content = path.read_bytes()
+    wide = npl0.Network([npl0.Standardise(data.mean, data.std), npl0.Flatten(), npl0.Linear(784, 10)], (1, 28, 28))
+    other = "belongs to a training with other settings; delete it or name another file"
+    for changed, message in [
+        ({"epochs": 2}, other),
+        ({"seed": 1}, other),
+        ({"pruner": npl0.L0}, other),
+        ({"pruner": npl0.Magnitude}, other),
+        ({"network": wide}, other),
+        ({"images": 255 - images}, "was made with other data; delete it or name another file"),
+    ]:
+        with pytest.raises(npl0.CheckpointError, match=message):
+            fit(**changed)
+        assert path.read_bytes() == content
+    path.write_bytes(content[:-50])
+    with pytest.raises(npl0.CheckpointError, match="is damaged"):
+        fit()
+
+
+CTRL_C = """
+import signal, sys
+import npl0
+
+data = npl0.load_dataset("synthetic")
+network = npl0.build_model("lenet300", mean=data.mean, std=data.std)
+print("ready", flush=True)
+npl0.fit(network, data.train_images, data.train_labels, npl0.L0(network), epochs=1000, checkpoint=sys.argv[1])
+print("not reached")
+"""
+
+
+def test_ctrl_c_ends_the_program_without_a_traceback(tmp_path):
+    path = tmp_path / "fit.npz"
+    command = [sys.executable, "-c", CTRL_C, str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    # The bar appears once `fit` has taken over the signal.
+    while "epoch 1" not in process.stderr.read(20):
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err and f"; the same call resumes from {path}\n" in err
+    assert path.exists()
+
+
+def test_fit_works_in_a_thread_of_the_users_program(data):
+    networks, rows = [small_network(data) for _ in range(2)], {}
+
+    def fit(network):
+        rows[network] = npl0.fit(network, data.train_images[:200], data.train_labels[:200], epochs=1, quiet=True)
+
+    fit(networks[0])
+    thread = threading.Thread(target=fit, args=(networks[1],))
+    thread.start()
+    thread.join()
+    assert rows[networks[0]][0].loss == rows[networks[1]][0].loss
+
+
+def test_fit_gives_the_signals_back(data):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    npl0.fit(small_network(data), data.train_images[:50], data.train_labels[:50], epochs=1, quiet=True)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# ---- bad arguments --------------------------------------------------------------------------------------------------
 
 _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4)}
 
@@ -163,8 +247,8 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
             {"images": np.full((4, 1, 28, 28), 0.5)},
             r"largest value of the images is 0\.5.*multiply by 255",
         ),
-        ({"labels": [0, 1, 2, 3]}, r"labels must be a NumPy array of 4 integers, one an image, not list"),
-        ({"labels": np.arange(3)}, r"labels must be a NumPy array of 4 integers, one an image, not int64 \(3,\)"),
+        ({"labels": [0, 1, 2, 3]}, r"labels must be a NumPy array of 4 integers, one per image, not list"),
+        ({"labels": np.arange(3)}, r"labels must be a NumPy array of 4 integers, one per image, not int64 \(3,\)"),
         ({"labels": np.ones(4)}, r"labels must be .* not float64 \(4,\)"),
         ({"labels": np.eye(4, dtype=int)}, r"one-hot labels become integers by labels\.argmax\(axis=1\)"),
         ({"labels": np.array([0, 1, 2, 10])}, r"labels must lie in 0\.\.9, found 0 to 10"),
@@ -177,10 +261,11 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
         ({"optimizer": "adma"}, r"optimizer 'adma' is unknown: did you mean 'adam'\?"),
         ({"schedule": "cos"}, r"schedule 'cos' is unknown"),
         ({"seed": -1}, r"seed = -1 is out of range"),
+        ({"seed": 1.5}, r"seed = 1.5 is out of range: it must be a whole number of at least 0"),
         ({"threads": 0}, r"threads must be a whole number of at least 1, not 0"),
     ],
 )
-def test_fit_refuses_what_is_not_sound_before_any_work(data, changed, message):
+def test_fit_refuses_bad_arguments_before_any_work(data, changed, message):
     network = small_network(data)
     before = network.weights[0].value.copy()
     with pytest.raises(ValueError, match=message):
@@ -193,7 +278,7 @@ def test_fit_refuses_batches_that_leave_a_batch_norm_one_example(n, batch_size, 
     layers = [npl0.Linear(6, 3), npl0.BatchNorm(3), npl0.ReLU(), npl0.Linear(3, 2)]
     network = npl0.Network(layers, (6,), shard_size=shard_size)
     before = network.weights[0].value.copy()
-    with pytest.raises(ValueError, match=rf"bn1 of network cannot normalise a single image: of {n} training images"):
+    with pytest.raises(ValueError, match=rf"bn1 of network cannot normalise a single image: {n} training images"):
         npl0.fit(network, np.ones((n, 6), np.float32), np.arange(n) % 2, batch_size=batch_size, quiet=True)
     np.testing.assert_array_equal(network.weights[0].value, before)
 
@@ -230,5 +315,5 @@ def test_fit_augments_nothing_but_images(change):
 
 def test_fit_refuses_a_network_that_does_not_end_in_classes():
     network = npl0.Network([npl0.Conv2d(1, 2, 5)], (1, 28, 28))
-    with pytest.raises(ValueError, match=r"the network gives \(2, 24, 24\) an image"):
+    with pytest.raises(ValueError, match=r"the network outputs \(2, 24, 24\) per image"):
         npl0.fit(network, **_GOOD)

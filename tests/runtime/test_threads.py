@@ -58,6 +58,20 @@ def test_blas_has_one_thread_inside_and_its_own_number_afterwards():
     assert blas_threads() == before
 
 
+def test_blas_has_one_thread_in_any_thread_that_comes_after_another():
+    found = []
+
+    def count():
+        with Workers(1):
+            found.append(set(blas_threads()))
+
+    count()
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+    assert found == [{1}, {1}]
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2"])
 def test_a_wrong_number_of_threads_is_refused(threads):
     with pytest.raises(ValueError, match="threads must be a whole number of at least 1, not"):

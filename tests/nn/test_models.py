@@ -17,7 +17,8 @@ def test_each_model_takes_the_images_of_its_entry(name):
     model, network = nn.MODELS[name], nn.build_model(name, seed=None)
     assert (network.name, network.input_shape, network.output_shape) == (name, model.input_shape, (10,))
     assert f"{sum(weight.size for weight in network.weights):,} weights" in model.title
-    assert describe_network(getattr(nn, f"build_{name}")(seed=None)) == describe_network(network)
+    if build := getattr(nn, f"build_{name}", None):
+        assert describe_network(build(seed=None)) == describe_network(network)
 
 
 def test_reading_the_table_loads_no_numpy():
@@ -75,7 +76,7 @@ def test_models_take_other_images_and_classes(generator):
         ("mlp:a", {}, "model 'mlp:a' needs the sizes"),
         ("mlp:3-", {}, "model 'mlp:3-' needs the sizes"),
         ("mlp:3\n", {}, "needs the sizes"),
-        ("mlp", {}, "model 'mlp' is unknown: use one of lenet5, lenet300, vgg16, mlp:300-100"),
+        ("mlp", {}, "model 'mlp' is unknown: use one of lenet5, lenet300, .*mlp:300-100"),
         ("lenet6", {}, "model 'lenet6' is unknown: did you mean 'lenet5'"),
         ("mlp:3", {"width": 2}, "width = 2 is for vgg16; mlp:3 has one size: leave width at 1"),
     ],

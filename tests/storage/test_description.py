@@ -224,7 +224,7 @@ def test_a_layer_that_could_not_be_stored_is_refused_at_once(layer, message):
 
 
 def test_a_layer_with_the_name_of_another_is_not_stored():
-    with pytest.raises(ValueError, match="scale1: npl0.nn has a class ReLU already; rename yours"):
+    with pytest.raises(ValueError, match=r"scale1: npl0\.nn has a class ReLU already; rename yours"):
         describe_network(nn.Network([ReLUAgain(3)], (3,)))
 
 

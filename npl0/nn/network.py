@@ -16,12 +16,12 @@ from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
 from npl0.runtime.scratch import Memory, Scratch
-from npl0.runtime.threads import BLOCK, Workers
+from npl0.runtime.threads import Workers, blocks
 
 
-def _sum_in_order(task: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """Write the sum of parts, added first to last, into a total, whose memory may be that of the first part."""
-    total, (first, *others) = task
+def _sum_in_order(arrays: list[np.ndarray]) -> None:
+    """Write into the first array, whose memory may be that of the second, the sum of the others, added in order."""
+    total, first, *others = arrays
     if not np.may_share_memory(total, first):
         total[...] = first
     for other in others:
@@ -197,10 +197,9 @@ class Network:
             prepared = self._prepare(len(shards), workers)
 
             def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
-                part = shards[shard]
                 contexts = self._contexts(shard, True, prepared, key)
-                logits, caches = self.forward(self._columns(images[part]), contexts)
-                loss, correct, grad = softmax_cross_entropy(logits, labels[part], n)
+                logits, caches = self.forward(self._columns(images[shards[shard]]), contexts)
+                loss, correct, grad = softmax_cross_entropy(logits, labels[shards[shard]], n)
                 return loss, correct, caches, self.backward(grad, caches, contexts)
 
             losses, counts, caches, grads = zip(*workers.map(run_shard, range(len(shards))), strict=True)
@@ -208,22 +207,12 @@ class Network:
             for i, layer in enumerate(self.layers):
                 layer.merge_statistics([of_shard[i] for of_shard in caches])
                 for j, parameter in enumerate(layer.parameters):
-                    parts = [of_shard[i][j].reshape(-1) for of_shard in grads]
-                    total = parameter.grad.reshape(-1)
-                    for start in range(0, total.size, BLOCK):
-                        block = slice(start, start + BLOCK)
-                        tasks.append((total[block], [part[block] for part in parts]))
+                    tasks += blocks(parameter.grad, *(of_shard[i][j] for of_shard in grads))
             workers.map(_sum_in_order, tasks)
             return sum(losses), sum(counts)
 
     def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:
-        """Return the logits of images, shape (N, classes).
-
-        Raises
-        ------
-        ValueError
-            If the images are not finite numbers of the network's input shape.
-        """
+        """Return the logits of images, shape (N, classes); ValueError if `check_images` refuses them."""
         self.check_images(images)
         if workers is None:
             with Workers() as workers:
@@ -253,7 +242,7 @@ class Network:
                 yield layer.name, xs[shard]
 
     def check_images(self, images: np.ndarray) -> None:
-        """Raise ValueError unless images are finite numbers of shape (N, *input_shape), and pixels if need be."""
+        """Raise ValueError unless images are finite numbers of shape (N, *input_shape), in 0..255 if standardised."""
         if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
             found = getattr(images, "dtype", type(images).__name__)
             raise ValueError(f"images must be a NumPy array of numbers, not {found}")

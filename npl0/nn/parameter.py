@@ -15,17 +15,11 @@ class Parameter:
 
     Attributes
     ----------
-    value, grad : arrays of the same shape and dtype. `grad` holds the result of the last backward pass. Both arrays
-        stay the same for good, because optimisers, pruners and scratch memory hold views of them: assigning to `value`
-        copies into it.
+    value, grad : C-contiguous arrays of one shape and dtype, float32 or float64 (else ValueError); `grad` holds the
+        result of the last backward pass. Assigning to `value` copies into the array, because optimisers, pruners and
+        scratch memory hold views of it.
     kind : `weight` (pruned), `bias`, `scale` and `shift` (of a batch norm), or `gate` (log_alpha).
     name : layer and attribute, such as `conv1.weight`.
-
-    Raises
-    ------
-    ValueError
-        If the value is not a C-contiguous array of float32 or float64, or a value assigned later has another shape or
-        dtype.
     """
 
     __slots__ = ("_value", "grad", "kind", "name")
@@ -39,7 +33,7 @@ class Parameter:
 
     @property
     def value(self) -> np.ndarray:
-        """The array."""
+        """The array; ValueError if one of another shape or dtype is assigned."""
         return self._value
 
     @value.setter

@@ -16,12 +16,7 @@ class FixedMask(Pruner):
     Parameters
     ----------
     network : its weights outside the mask are set to zero at once.
-    masks : bool arrays of the shapes of the weights, by parameter name, for instance from `Pruner.finalise`.
-
-    Raises
-    ------
-    ValueError
-        If the masks do not fit the network.
+    masks : bool arrays of the shapes of the weights (else ValueError), by parameter name, as `finalise` returns them.
     """
 
     name = "fixed mask"

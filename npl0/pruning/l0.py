@@ -59,16 +59,12 @@ class L0(Pruner):
     ----------
     network : its weights become theta when training begins; until then it is unchanged.
     settings : the fields of `npl0.pruning.methods.L0Settings`: l0_lambda, layer_lambda, gate_learning_rate,
-        gate_schedule, log_alpha_init, ramp_epochs, gate_shape, test_gate.
+        gate_schedule, log_alpha_init, ramp_epochs, gate_shape, test_gate. ValueError if one is out of range, or
+        layer_lambda names a layer without weights.
 
     Attributes
     ----------
     theta, log_alphas : the free weights and the gate locations, one parameter per gated weight; empty before training.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of range, or layer_lambda names a layer without weights.
     """
 
     name = "l0"

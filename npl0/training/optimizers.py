@@ -1,6 +1,7 @@
 """Optimisers over groups of parameters. The arithmetic of an update is in `npl0.ops.update`."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from npl0.nn.parameter import ParameterGroup, copy_arrays
 from npl0.ops.schedules import SCHEDULES
 from npl0.ops.update import adam_kernel, sgd_kernel
 from npl0.pruning.base import Step
-from npl0.runtime.threads import BLOCK, Workers
+from npl0.runtime.threads import Workers, blocks
 from npl0.training.recipe import Recipe
 
 
@@ -32,9 +33,7 @@ class SGD(Rule):
     nesterov: bool = True
 
     def update(self, value: np.ndarray, grad: np.ndarray, velocity: np.ndarray, rate, weight_decay, t: int) -> None:
-        number = value.dtype.type
-        numbers = (number(rate), number(self.momentum), number(weight_decay))
-        sgd_kernel(value, grad, velocity, *numbers, self.nesterov)
+        sgd_kernel(value, grad, velocity, *map(value.dtype.type, (rate, self.momentum, weight_decay)), self.nesterov)
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,9 @@ class Adam(Rule):
     epsilon: float = 1e-8
 
     def update(self, value: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, rate, weight_decay, t) -> None:
-        number = value.dtype.type
         step_size, correction = rate / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
         numbers = (step_size, self.beta1, self.beta2, self.epsilon, correction, weight_decay)
-        adam_kernel(value, grad, m, v, *map(number, numbers))
+        adam_kernel(value, grad, m, v, *map(value.dtype.type, numbers))
 
 
 class Optimizer:
@@ -59,8 +57,7 @@ class Optimizer:
     Parameters
     ----------
     groups : the groups; every parameter is in one of them only.
-    rule : how parameters move. Groups that are `always_adam` move by an Adam with the usual constants instead: by
-        plain gradients, gates would need millions of steps to close.
+    rule : how parameters move; groups that are `always_adam` move by an Adam with the usual constants instead.
 
     Attributes
     ----------
@@ -83,7 +80,7 @@ class Optimizer:
         return f"Optimizer({self.rule}, {size:,} values in {len(self.groups)} groups, after {self.steps:,} steps)"
 
     def rule_of(self, group: ParameterGroup) -> Rule:
-        """Return the rule that moves a group."""
+        """Return the rule by which a group moves."""
         return Adam() if group.always_adam else self.rule
 
     def step(self, workers: Workers, step: Step) -> None:
@@ -94,12 +91,9 @@ class Optimizer:
             factor = SCHEDULES[group.schedule](step.fraction) if group.schedule else step.rate_factor
             numbers = (group.learning_rate * factor, group.weight_decay, self.steps)
             for parameter in group.parameters:
-                arrays = (parameter.value, parameter.grad, *self._slots[parameter.name])
-                flat = [array.reshape(-1) for array in arrays]
-                for start in range(0, parameter.size, BLOCK):
-                    block = [array[start : start + BLOCK] for array in flat]
-                    tasks.append((self.rule_of(group), block, numbers))
-        workers.map(lambda task: task[0].update(*task[1], *task[2]), tasks)
+                for block in blocks(parameter.value, parameter.grad, *self._slots[parameter.name]):
+                    tasks.append(partial(self.rule_of(group).update, *block, *numbers))
+        workers.map(lambda task: task(), tasks)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that a resumed stage needs, by name (not copies)."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
+from npl0.gradcheck.checks import LAYERS as CHECKED
 from npl0.storage.description import build_described, describe_network, layer_classes
 
 # Every public layer with arguments other than the defaults, and the shape of an example.
@@ -29,9 +30,13 @@ LAYERS = [
 ]
 
 
-def test_every_public_layer_is_described_here():
+def test_every_public_layer_is_described():
     public = {name for name, layer_class in layer_classes().items() if getattr(nn, name, None) is layer_class}
-    assert {type(layer).__name__ for layer, *_ in LAYERS} == public
+    # The layers of the gradient checks, among which every layer is, and those of this file, whose `repr` is tested too.
+    layers = [make() for make, *_ in CHECKED.values()] + [layer for layer, *_ in LAYERS]
+    for layer in layers:
+        assert type(layer)(**layer.describe()).describe() == layer.describe()
+    assert {type(layer).__name__ for layer in layers} == public
     assert {"Conv2d", "ReLU", "Standardise"} <= public and not {"Layer", "Network", "Affine"} & layer_classes().keys()
 
 

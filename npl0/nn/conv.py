@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -56,7 +55,8 @@ class Conv2d(Affine):
         return self.out_channels, *(conv.out_size(side, k, self.stride, self.padding) for side in shape[1:])
 
     def bind(self, shape: Shape) -> None:
-        self.tile = self.winograd_tile(self.output_shape(shape)[1:])
+        m, r = self.winograd_tile(self.output_shape(shape)[1:]), self.kernel_size
+        self.tile, self.algorithm_used = m, f"winograd F({m}x{m},{r}x{r})" if m else "im2col"
 
     def winograd_tile(self, out_sides: Sequence[int]) -> int:
         """Return m of the F(m x m, r x r) to use, or 0 for im2col.
@@ -74,35 +74,26 @@ class Conv2d(Affine):
         pays = self.in_channels >= {4: 8, 2: 32, 0: 0}[tile]
         return tile if self.algorithm == "winograd" or (self.algorithm == "auto" and pays) else 0
 
-    @property
-    def algorithm_used(self) -> str:
-        """The algorithm that `bind` has chosen."""
-        m, r = self.tile, self.kernel_size
-        return f"winograd F({m}x{m},{r}x{r})" if m else "im2col"
-
     def macs(self, shape: Shape) -> int:
         return self.weight.size * math.prod(self.output_shape(shape)[1:])
-
-    @property
-    def _winograd(self) -> ModuleType:
-        # Not an attribute: a layer that holds a module can be neither copied nor pickled.
-        return winograd3x3 if self.kernel_size == 3 else winograd
 
     def prepare(self, new: Allocator = fresh) -> Any:
         return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
-        weight, bias = self.weight.value, None if self.bias is None else self.bias.value
+        bias = None if self.bias is None else self.bias.value
         if self.tile:
-            y, kept = self._winograd.conv2d_forward(x, context.prepared, bias, self.tile, self.padding, context.new)
+            ops = winograd3x3 if self.kernel_size == 3 else winograd
+            y, kept = ops.conv2d_forward(x, context.prepared, bias, self.tile, self.padding, context.new)
         else:
-            y, kept = conv.conv2d_forward(x, weight, bias, self.stride, self.padding, context.new)
+            y, kept = conv.conv2d_forward(x, self.weight.value, bias, self.stride, self.padding, context.new)
         return y, (kept, x.shape)
 
     def backward(self, grad_y, cache, context, need_grad_x=True):
         kept, x_shape = cache
         if self.tile:
-            grad_x, grad_w = self._winograd.conv2d_backward(
+            ops = winograd3x3 if self.kernel_size == 3 else winograd
+            grad_x, grad_w = ops.conv2d_backward(
                 grad_y, kept, context.prepared, self.tile, x_shape, self.padding, need_grad_x, context.new
             )
         else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from npl0.nn.base import Context, Layer, Shape, checked_shape, numbered, whole
 from npl0.nn.layers import Standardise
-from npl0.nn.parameter import Parameter, check_arrays, copy_arrays
+from npl0.nn.parameter import Parameter, copy_arrays
 from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
@@ -110,12 +110,8 @@ class Network:
             arrays.update({f"{layer.name}.{key}": value for key, value in layer.buffers.items()})
         return arrays
 
-    def check_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Raise ValueError unless the arrays have the names and shapes of `state()`."""
-        check_arrays(self.name, self.state(), arrays)
-
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy the arrays into those of `state()`; if `check_state` raises ValueError, none is changed."""
+        """Copy the arrays into those of `state()`; ValueError, and no change, if the names or shapes differ."""
         copy_arrays(self.name, self.state(), arrays)
 
     def shards(self, n: int) -> list[slice]:

@@ -92,10 +92,7 @@ class Pruner:
     def groups(self, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
         """Return the groups of parameters for the optimiser; weight decay acts on weights only."""
         rest = [parameter for parameter in self.network.parameters if parameter.kind != "weight"]
-        return [
-            ParameterGroup(self.free_weights(), learning_rate, weight_decay),
-            ParameterGroup(rest, learning_rate),
-        ]
+        return [ParameterGroup(self.free_weights(), learning_rate, weight_decay), ParameterGroup(rest, learning_rate)]
 
     def write_weights(self, step: Step) -> None:
         """Write the weights of a training step into the network."""

@@ -29,10 +29,8 @@ from npl0.runtime import rng
 
 # log_alpha stays within ±CLAMP: wide enough for P(z > 0) to vanish (at ±4.6 it could not fall below 4.7 %).
 CLAMP = 10.0
-
 # Weights per block of work, about what fits into a core's cache. The blocks key the noise, so this never varies.
 BLOCK_SIZE = 65536
-
 # Spread of the initial log_alpha, as in the code of Louizos et al.: gates that start alike would move alike.
 INITIAL_SPREAD = 0.01
 

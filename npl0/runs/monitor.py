@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 from npl0.nn.network import Network
-from npl0.pruning.masks import Masks, is_chain, live_units, unit_links
+from npl0.pruning.masks import Masks
+from npl0.runs.units import is_chain, live_units, unit_links
 
 DIED, COLLAPSING, UNPRUNED = "died", "is collapsing", "was hardly pruned"
 

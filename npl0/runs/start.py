@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.network import Network
+from npl0.nn.parameter import check_arrays
 from npl0.runtime.settings import ConfigError
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError
@@ -63,7 +64,7 @@ def load_start(config: RunConfig, network: Network) -> Start:
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error
     try:
-        network.check_state(stored.state())
+        check_arrays(network.name, network.state(), stored.state())
     except ValueError as error:
         what = error if stored.name == network.name else f"it holds a {stored.name}, and this run trains {network.name}"
         raise ConfigError(

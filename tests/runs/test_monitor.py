@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import npl0
 from npl0 import nn
 from npl0.pruning import L0, FixedMask, Magnitude, Pruner
-from npl0.pruning.masks import live_units, unit_links
 from npl0.runs import monitor as monitor_module
 from npl0.runs.monitor import CollapseMonitor, PruningWarning, needed_units
+from npl0.runs.units import live_units, unit_links
 from npl0.storage.model_file import load_model
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"

@@ -1,2 +1,1 @@
-from .progress import ProgressBar as ProgressBar
 from .tables import result_tables as result_tables

@@ -104,7 +104,7 @@ class Command:
             self._check()
             print(f"# run folder: {self.folder.path}\n{format_toml(self.config.used())}", end="")
             return 0
-        self.bar = cli.ProgressBar(self.options.quiet)
+        self.bar = runs.ProgressBar(self.options.quiet, self.config.retrain.epochs if self.config.prunes else 0)
         # With --force the run would begin anew.
         again = "the same command" + (" without --force" if self.options.force else "")
         try:
@@ -190,7 +190,7 @@ class Command:
             self._warnings_as_notes(),
         ):
             # Whatever does not fit is reported here, before anything is written.
-            self.bar.run = run = runs.Run(self.config, dataset, folder, workers, self.bar, announce, options.force)
+            run = runs.Run(self.config, dataset, folder, workers, self.bar, announce, options.force)
             with say_if_slow("compiling the kernels (once on a machine; some seconds)", 1.0, options.quiet):
                 runs.compile_kernels(run.network)
             with folder.opened(options.force, wait):

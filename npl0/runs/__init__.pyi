@@ -8,6 +8,7 @@ from .interrupt import interruptible as interruptible
 from .monitor import CollapseMonitor as CollapseMonitor
 from .monitor import PruningWarning as PruningWarning
 from .pipeline import Run as Run
+from .progress import ProgressBar as ProgressBar
 from .start import digest_start as digest_start
 from .start import load_start as load_start
 from .warm_up import compile_kernels as compile_kernels

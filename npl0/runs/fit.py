@@ -1,7 +1,6 @@
 """`fit`: train, prune or retrain a network from Python."""
 
 import hashlib
-import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,15 +8,15 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.interrupt import interruptible
 from npl0.runs.monitor import CollapseMonitor
+from npl0.runs.progress import ProgressBar
 from npl0.runtime.threads import Workers, available_threads
-from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
+from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, check_batches, train_stage
 from npl0.training.recipe import Recipe
 
 
@@ -101,8 +100,7 @@ def fit(
         call = {"stage": asdict(stage), "pruner": repr(pruner), "layers": layers, "shard_size": network.shard_size}
         file = Checkpoint(Path(checkpoint), call, _fingerprint(images, labels), "delete it or name another file")
     with Workers(available_threads() if threads is None else threads) as workers, interruptible() as stop:
-        steps = math.ceil(len(images) / stage.recipe.batch_size)
-        follower = _Follower(stage, steps, (network, pruner, optimizer), file, stop, quiet)
+        follower = _Follower((network, pruner, optimizer), file, stop, quiet)
         parts = (stage, network, pruner, optimizer, images, labels, workers)
         try:
             train_stage(*parts, follower.state.progress, follower, validation)
@@ -116,37 +114,30 @@ def fit(
             print(f"interrupted in epoch {epoch}{where}", file=sys.stderr)
             raise SystemExit(130) from None
         finally:
-            follower.bar.close()
+            follower.close()
             pruner.write_test_weights()
     return follower.state.rows
 
 
-class _Follower(Observer):
-    """Moves the progress bar, collects the rows, and writes the checkpoint."""
+class _Follower(ProgressBar):
+    """Shows the progress, collects the rows, and writes the checkpoint."""
 
-    def __init__(self, stage: Stage, steps: int, parts: tuple, checkpoint: Checkpoint | None, stop: Event, quiet: bool):
+    def __init__(self, parts: tuple, checkpoint: Checkpoint | None, stop: Event, quiet: bool) -> None:
+        super().__init__(quiet)
         self.parts, self.checkpoint, self.stop = parts, checkpoint, stop
-        self.state = TrainingState(stage.name)
-        pruner = parts[1]
-        self.monitor = CollapseMonitor(parts[0], pruner.remedies)
-        if stage.name == "retrain":
+        network, pruner, _ = parts
+        self.state = TrainingState(pruner.stage)
+        self.monitor = CollapseMonitor(network, pruner.remedies)
+        if pruner.stage == "retrain":
             self.monitor.review(pruner.masks())
         if checkpoint is not None and checkpoint.path.exists():
             with checkpoint.loading() as (self.state, arrays):
                 for part, name in zip(parts, ("network", "pruner", "optimizer"), strict=True):
                     part.load_state(arrays[name])
-        done = self.state.progress.epoch * steps + self.state.progress.batch
-        total = stage.recipe.epochs * steps
-        self.bar = tqdm(total=total, initial=done, desc=stage.name, unit="step", disable=quiet, file=sys.stderr)
-
-    def after_step(self, progress: Progress, loss: float) -> None:
-        self.bar.set_postfix_str(f"epoch {progress.epoch + 1}, loss {loss:.4f}", refresh=False)
-        self.bar.update()
-        if self.stop.is_set():
-            raise StopTraining
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
-        self.monitor.watch(self.parts[1].masks())
+        super().after_epoch(progress, row)
+        self.monitor.watch(self.pruner.masks())
         self.state.rows.append(row)
         self.save()
 

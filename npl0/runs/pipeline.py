@@ -191,6 +191,9 @@ class _Recorder(Observer):
     def __init__(self, run: Run) -> None:
         self.run = run
 
+    def begin(self, *stage: Any) -> None:
+        self.run.observer.begin(*stage)
+
     def after_step(self, progress: Progress, loss: float) -> None:
         self.run.observer.after_step(progress, loss)
 

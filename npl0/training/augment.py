@@ -21,16 +21,12 @@ def augment(images: np.ndarray, shift: int, flip: float, generator: np.random.Ge
     augmented : the same shape and dtype; `images` itself if both changes are off.
     """
     if shift:
-        images = _shifted(images, shift, generator)
+        n, _, height, width = images.shape
+        padded = np.pad(images, ((0, 0), (0, 0), (shift, shift), (shift, shift)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+        down, right = generator.integers(0, 2 * shift + 1, (2, n))
+        images = windows[np.arange(n), :, down, right]
     if flip:
         mirrored = generator.random(len(images)) < flip
         images = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[..., ::-1], images)
     return images
-
-
-def _shifted(images: np.ndarray, pixels: int, generator: np.random.Generator) -> np.ndarray:
-    n, _, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    down, right = generator.integers(0, 2 * pixels + 1, (2, n))
-    return windows[np.arange(n), :, down, right]

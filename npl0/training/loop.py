@@ -104,6 +104,9 @@ class EpochRow:
 class Observer:
     """Follows a training: a progress bar, a log, a checkpoint. The defaults do nothing."""
 
+    def begin(self, stage: Stage, pruner: Pruner, steps_per_epoch: int, progress: Progress) -> None:
+        """React to the start of a stage, which may be one that is resumed."""
+
     def after_step(self, progress: Progress, loss: float) -> None:
         """React to a step; may raise StopTraining."""
 
@@ -159,6 +162,7 @@ def train_stage(
     observer = observer or Observer()
     recipe = stage.recipe
     steps = math.ceil(len(images) / recipe.batch_size)
+    observer.begin(stage, pruner, steps, progress)
     clock = time.perf_counter()
     with pruner.using(workers):
         while progress.epoch < recipe.epochs:

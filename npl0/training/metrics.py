@@ -30,8 +30,7 @@ class WeightCount:
     @classmethod
     def of_network(cls, network: Network) -> "WeightCount":
         """Count the non-zero weights."""
-        values = [weight.value for weight in network.weights]
-        return cls(sum(value.size for value in values), sum(int(np.count_nonzero(value)) for value in values))
+        return cls.of_masks({weight.name: weight.value != 0 for weight in network.weights})
 
     @property
     def density(self) -> float:
@@ -67,11 +66,9 @@ class LayerMeasure:
 def measure_layers(network: Network) -> list[LayerMeasure]:
     """Count the non-zero weights of every layer that has weights."""
     return [
-        LayerMeasure(
-            row.name, row.weights, row.kept, row.kept / row.weights, row.macs, row.macs // row.weights * row.kept
-        )
-        for row in network.summary()
-        if row.weights
+        LayerMeasure(r.name, r.weights, r.kept, r.kept / r.weights, r.macs, r.macs // r.weights * r.kept)
+        for r in network.summary()
+        if r.weights
     ]
 
 

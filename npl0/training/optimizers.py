@@ -70,7 +70,7 @@ class Optimizer:
         if len(set(names)) != len(names):
             raise ValueError("every parameter must have a name of its own and be in one group only")
         self._slots = {
-            parameter.name: [np.zeros_like(parameter.value) for _ in self.rule_of(group).slots]
+            parameter.name: {slot: np.zeros_like(parameter.value) for slot in self.rule_of(group).slots}
             for group in groups
             for parameter in group.parameters
         }
@@ -91,18 +91,13 @@ class Optimizer:
             factor = SCHEDULES[group.schedule](step.fraction) if group.schedule else step.rate_factor
             numbers = (group.learning_rate * factor, group.weight_decay, self.steps)
             for parameter in group.parameters:
-                for block in blocks(parameter.value, parameter.grad, *self._slots[parameter.name]):
+                for block in blocks(parameter.value, parameter.grad, *self._slots[parameter.name].values()):
                     tasks.append(partial(self.rule_of(group).update, *block, *numbers))
         workers.map(lambda task: task(), tasks)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that a resumed stage needs, by name (not copies)."""
-        slots = {
-            f"{parameter.name}.{slot}": array
-            for group in self.groups
-            for parameter in group.parameters
-            for slot, array in zip(self.rule_of(group).slots, self._slots[parameter.name], strict=True)
-        }
+        slots = {f"{name}.{slot}": array for name, held in self._slots.items() for slot, array in held.items()}
         return {"steps": np.array(self.steps), **slots}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:

@@ -7,10 +7,10 @@ import os
 import numpy as np
 import pytest
 
-from npl0.cli.progress import ProgressBar
 from npl0.data import Dataset
 from npl0.data.idx import write_idx
 from npl0.runs import build
+from npl0.runs.progress import ProgressBar
 from npl0.settings.sections import build_config
 from npl0.training.loop import StopTraining
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from npl0.cli import run as run_module
-from npl0.cli.progress import ProgressBar
+from npl0.runs.progress import ProgressBar
 from npl0.settings.sections import build_config
 from npl0.storage.files import locked
 from npl0.training.loop import StopTraining

@@ -5,31 +5,28 @@ import re
 
 import pytest
 
-from npl0.cli.progress import describe_epoch
+from npl0.runs.progress import ProgressBar, describe_epoch
 from npl0.runtime import memory
-from npl0.settings.sections import build_config
-from npl0.training.loop import EpochRow
+from npl0.training.loop import EpochRow, Progress, Stage
+from npl0.training.recipe import Recipe
 
 ROW = EpochRow("train", 3, 0.51234, 0.1, 0.8209, None, 900.0, 812, 12.345, 1.0, 6123.4, 8.2, None)
 
 
 @pytest.mark.parametrize(
-    ("settings", "seconds", "left"),
-    [
-        ({}, 60, "8.0 min"),
-        ({}, 3600, "8.0 h"),
-        ({}, 4500, "10 h"),
-        ({}, 80, "11 min"),
-        ({}, 1, "8 s"),
-        ({"method": "dense"}, 1, "5 s"),
-        ({"retrain": {"epochs": 0}}, 10, "50 s"),
-    ],
+    ("seconds", "left"), [(0, ""), (50, ", 00:50 to the end of the run"), (9000, ", 2:30:00 to the end of the run")]
 )
-def test_the_time_left_counts_the_epochs_of_all_stages(settings, seconds, left):
-    config = build_config({"train": {"epochs": 8}, **settings})
-    assert describe_epoch(ROW, config, seconds) == (
-        f"train epoch 3/8: loss 0.512, accuracy 82.1 %, 12.3x, 6,123 images/s, about {left} to the end of the run"
-    )
+def test_an_epoch_is_described_in_one_line(seconds, left):
+    line = f"train epoch 3/8: loss 0.512, accuracy 82.1 %, 12.3x, 6,123 images/s{left}"
+    assert describe_epoch(ROW, 8, seconds) == line
+
+
+def test_the_time_left_counts_the_epochs_of_retraining(capsys):
+    bar = ProgressBar(retrain_epochs=3)
+    bar.begin(Stage("train", Recipe(epochs=8)), None, 10, Progress())
+    bar.after_epoch(Progress(epoch=3, seconds=30), ROW)
+    bar.close()
+    assert "01:20 to the end of the run" in capsys.readouterr().err
 
 
 def test_every_epoch_is_reported_on_stderr(run):
@@ -38,7 +35,7 @@ def test_every_epoch_is_reported_on_stderr(run):
     lines = re.findall(r"(?:^|\r)((?:re)?train epoch .*)$", err, re.MULTILINE)
     shape = r"train epoch [12]/2: loss \d\.\d{3}, accuracy \d+\.\d %, validation \d+\.\d\d %, 1\.0x, [\d,]+ images/s"
     assert code == 0 and len(lines) == 3
-    assert all(re.fullmatch(rf"{shape}, about \d+ s to the end of the run", line) for line in lines[:2])
+    assert all(re.fullmatch(rf"{shape}, \d\d:\d\d to the end of the run", line) for line in lines[:2])
     assert re.fullmatch(r"retrain epoch 1/1: .*, 3\.0x, [\d,]+ images/s", lines[2])
     assert "train epoch" not in run("--quiet")[2]
 

@@ -1,0 +1,98 @@
+"""Progress on stderr: one bar per stage, and a line after every epoch."""
+
+import sys
+import threading
+
+from tqdm import tqdm
+
+from npl0.pruning.base import Pruner
+from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining
+from npl0.training.metrics import WeightCount
+
+# Steps between two counts of the open gates: a count costs about a fifth of a step.
+COUNT_EVERY = 50
+
+
+class ProgressBar(Observer):
+    """A bar of steps with loss, expected and realised open gates and compression, and a line after every epoch.
+
+    Where stderr is not a terminal, the bar is a line every ten seconds.
+
+    Parameters
+    ----------
+    quiet : whether to show nothing.
+    retrain_epochs : the epochs that follow the training, for the time that is left.
+
+    Attributes
+    ----------
+    stop : an event; once it is set, the training stops after the step.
+    """
+
+    def __init__(self, quiet: bool = False, retrain_epochs: int = 0) -> None:
+        self.quiet, self.retrain_epochs, self.stop = quiet, retrain_epochs, threading.Event()
+        self._bar: tqdm | None = None
+        self._gates = ""
+
+    def begin(self, stage: Stage, pruner: Pruner, steps_per_epoch: int, progress: Progress) -> None:
+        """Open the bar of a stage."""
+        self.close()
+        self.stage, self.pruner = stage, pruner
+        # In a log file, a line every ten seconds is enough.
+        interval = 0.2 if sys.stderr.isatty() else 10
+        self._bar = tqdm(
+            total=stage.recipe.epochs * steps_per_epoch,
+            initial=progress.epoch * steps_per_epoch + progress.batch,
+            desc=stage.name,
+            unit="step",
+            mininterval=interval,
+            maxinterval=interval,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            leave=sys.stderr.isatty(),
+            disable=self.quiet,
+        )
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """Move the bar; leave the training if an interrupt has come."""
+        if not self.quiet:
+            if progress.batch % COUNT_EVERY == 1:
+                self._gates = _describe_gates(self.pruner)
+            epoch = f"epoch {progress.epoch + 1}/{self.stage.recipe.epochs}"
+            self._bar.set_postfix_str(f"{epoch}, loss {loss:.4f}{self._gates}", refresh=False)
+            self._bar.update()
+        if self.stop.is_set():
+            raise StopTraining
+
+    def after_epoch(self, progress: Progress, row: EpochRow) -> None:
+        """Describe the epoch, and how long the rest of the run will take."""
+        epochs = self.stage.recipe.epochs
+        left = epochs - row.epoch + (self.retrain_epochs if row.stage == "train" else 0)
+        self.write(describe_epoch(row, epochs, left * progress.seconds / progress.epoch))
+
+    def write(self, line: str) -> None:
+        """Print a line on stderr, above the bar, unless the bar is quiet."""
+        if not self.quiet:
+            tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Finish the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def describe_epoch(row: EpochRow, epochs: int, seconds_left: float) -> str:
+    """Return one line on an epoch, of so many in its stage, with the time left to the end of the run."""
+    parts = [f"loss {row.loss:.3f}", f"accuracy {100 * row.train_accuracy:.1f} %"]
+    if row.validation_accuracy is not None:
+        parts.append(f"validation {100 * row.validation_accuracy:.2f} %")
+    parts += [f"{row.compression_ratio:.1f}x" if row.kept else "all pruned", f"{row.images_per_second:,.0f} images/s"]
+    if seconds_left:
+        parts.append(f"{tqdm.format_interval(seconds_left)} to the end of the run")
+    return f"{row.stage} epoch {row.epoch}/{epochs}: {', '.join(parts)}"
+
+
+def _describe_gates(pruner: Pruner) -> str:
+    expected, weights = pruner.expected_l0(), WeightCount.of_masks(pruner.masks())
+    gates = "" if expected is None else f", open {expected:,.0f} expected, {weights.kept:,} realised"
+    return f"{gates}, {weights.ratio_text}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,9 @@ class Pruner:
         self.workers: Workers | None = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.network!r})"
+        settings = asdict(self.settings) if hasattr(self, "settings") else {}
+        words = [repr(self.network), *(f"{name}={value!r}" for name, value in settings.items())]
+        return f"{type(self).__name__}({', '.join(words)})"
 
     @contextmanager
     def using(self, workers: Workers) -> Iterator[None]:

@@ -14,7 +14,7 @@ later draws open it again: a gate whose test-time value is 0 is still open in up
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,10 +82,6 @@ class L0(Pruner):
         self.theta: list[Parameter] = []
         self.log_alphas: list[Parameter] = []
         self._blocks: list[_Block] = []
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in asdict(self.settings).items())
-        return f"L0({self.network!r}, {settings})"
 
     def begin(self, plan: Plan) -> None:
         """Make the gates, unless an earlier stage has; the ramp of lambda begins anew in every stage."""

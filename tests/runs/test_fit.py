@@ -168,6 +168,8 @@ def test_a_checkpoint_of_another_call_is_refused(data, tmp_path):
     fit()
     content = path.read_bytes()
     wide = npl0.Network([npl0.Standardise(data.mean, data.std), npl0.Flatten(), npl0.Linear(784, 10)], (1, 28, 28))
+    layers = [npl0.Standardise(data.mean, data.std), npl0.Flatten(), npl0.Dropout(0.1), npl0.Linear(784, 20)]
+    dropout = npl0.Network([*layers, npl0.ReLU(), npl0.Linear(20, 10)], (1, 28, 28))
     other = "belongs to a training with other settings; delete it or name another file"
     for changed, message in [
         ({"epochs": 2}, other),
@@ -175,6 +177,7 @@ def test_a_checkpoint_of_another_call_is_refused(data, tmp_path):
         ({"pruner": npl0.L0}, other),
         ({"pruner": npl0.Magnitude}, other),
         ({"network": wide}, other),
+        ({"network": dropout}, other),
         ({"images": 255 - images}, "was made with other data; delete it or name another file"),
     ]:
         with pytest.raises(npl0.CheckpointError, match=message):

@@ -39,6 +39,5 @@ def main(arguments: list[str], prog: str) -> int:
     show(f"\n{''.join(failed)}{len(rows) - len(failed)} of {len(rows)} checks pass")
     show("the tests plant wrong backward passes, which the checker must reject (tests/gradcheck/test_faults.py)")
     if options.json:
-        report = {"tolerance": TOLERANCE, "floor": FLOOR, "checks": rows, "passed": not failed}
-        print(json.dumps(report, indent=2))
+        print(json.dumps({"tolerance": TOLERANCE, "floor": FLOOR, "checks": rows, "passed": not failed}, indent=2))
     return 1 if failed else 0

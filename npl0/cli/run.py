@@ -109,13 +109,11 @@ class Command:
         again = "the same command" + (" without --force" if self.options.force else "")
         try:
             result = self._find_result() or self._train()
-        except training.StopTraining:
-            self._say(f"interrupted; {again} resumes {self.folder.path}")
-            return 130
-        except KeyboardInterrupt:
+        except (training.StopTraining, KeyboardInterrupt):
             there = self.folder.checkpoint.is_file()
-            how = f"{self.folder.path} resumes from its last checkpoint" if there else "there is no checkpoint yet"
-            self._say(f"interrupted; {how}")
+            self._say(
+                f"interrupted; {f'{again} resumes {self.folder.path}' if there else 'there is no checkpoint yet'}"
+            )
             return 130
         except OSError as error:
             kept = self.folder.checkpoint.is_file()

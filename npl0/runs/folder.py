@@ -18,8 +18,6 @@ from npl0.settings.sections import RunConfig
 from npl0.settings.toml import format_toml, read_toml
 from npl0.storage.files import locked, write_text
 from npl0.storage.model_file import save_model
-from npl0.training.loop import EpochRow
-from npl0.training.metrics import LayerMeasure
 
 NOTE = """\
 # Made by npl0. Repeat the run, in the folder where it was started, with: python -m npl0.run --force --config THIS-FILE
@@ -121,13 +119,13 @@ class RunFolder:
         except ValueError as error:
             raise RunFolderError(f"{self.result} is damaged ({error}); repeat the run with --force") from error
 
-    def write_log(self, rows: Iterable[EpochRow]) -> None:
-        """Write log.csv, one line per epoch."""
-        write_csv(self.path / "log.csv", rows, EpochRow)
-
-    def write_layers(self, rows: Iterable[LayerMeasure]) -> None:
-        """Write layers.csv, one line per layer with weights."""
-        write_csv(self.path / "layers.csv", rows, LayerMeasure)
+    def write_csv(self, name: str, rows: Iterable[Any], kind: type) -> None:
+        """Write instances of a dataclass under the names of its fields; floats keep all their digits."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: "" if v is None else v for k, v in dataclasses.asdict(row).items()} for row in rows)
+        write_text(self.path / name, text.getvalue())
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write an indented JSON file."""
@@ -137,12 +135,3 @@ class RunFolder:
         """Write model.npz: the network, with the settings and the data of the run."""
         path, settings = self.path / "model.npz", self.config.used()
         save_model(path, network, classes=dataset.classes, settings=settings, data=describe_data(dataset))
-
-
-def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
-    """Write dataclass instances as CSV under their field names; floats keep all their digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in dataclasses.asdict(row).items()} for row in rows)
-    write_text(path, text.getvalue())

@@ -20,7 +20,7 @@ from npl0.runtime.threads import Workers
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError
 from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
-from npl0.training.metrics import WeightCount, count_correct, measure_layers
+from npl0.training.metrics import LayerMeasure, WeightCount, count_correct, measure_layers
 
 
 class Run:
@@ -177,8 +177,8 @@ class Run:
     def _record(self) -> dict[str, Any]:
         layers = measure_layers(self.network)
         result = make_result(self.config, self.dataset, self.state, self.network, layers, len(self.held_out[1]))
-        self.folder.write_log(self.state.rows)
-        self.folder.write_layers(layers)
+        self.folder.write_csv("log.csv", self.state.rows, EpochRow)
+        self.folder.write_csv("layers.csv", layers, LayerMeasure)
         self.folder.write_model(self.network, self.dataset)
         self.folder.write_json("result.json", result)
         self.folder.checkpoint.unlink(missing_ok=True)
@@ -201,5 +201,5 @@ class _Recorder(Observer):
         self.run.monitor.watch(self.run.pruner.masks())
         self.run.state.rows.append(row)
         self.run.save()
-        self.run.folder.write_log(self.run.state.rows)
+        self.run.folder.write_csv("log.csv", self.run.state.rows, EpochRow)
         self.run.observer.after_epoch(progress, row)

@@ -24,15 +24,10 @@ _VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 5
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of `MODELS`.
+    """An entry of `MODELS`: a title for help texts, and the shape of the images that the model is known for.
 
-    Attributes
-    ----------
-    title : a short description for help texts.
-    input_shape : the shape of the images that the model is known for; others may fit too.
-    layers : returns the layers behind the standardisation, for keyword arguments `shape` (of one image), `classes`,
-        `conv` (the algorithm of convolutions) and `width`.
-    scalable : whether `width` scales its layers.
+    `layers(shape=..., classes=..., conv=..., width=...)` returns the layers behind the standardisation, for images of
+    this or another shape; `conv` is the algorithm of convolutions, and `width` scales the layers of a `scalable` model.
     """
 
     title: str
@@ -132,8 +127,7 @@ def build_model(
     name : a name of `MODELS`, or `mlp:` and the sizes of the hidden layers, as in `mlp:300-100`.
     width : factor on the channels and hidden units of a scalable model; the products are rounded.
     conv : the algorithm of the convolutions: `auto`, `im2col` or `winograd`.
-    input_shape : the shape of one image; None: that of the model.
-    classes : the number of logits.
+    input_shape, classes : the shape of one image (None: that of the model), and the number of logits.
     mean, std : per channel, of pixels divided by 255; None: MNIST's for one channel, CIFAR-10's for three.
     seed, dtype, shard_size : see `Network`.
 

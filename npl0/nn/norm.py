@@ -29,15 +29,12 @@ class BatchNorm(Layer):
         if not 0 < momentum <= 1:
             raise ValueError(f"BatchNorm: momentum must lie in (0, 1], not {momentum}")
         self.momentum = float(momentum)
-        self._allocate(np.dtype(np.float32))
+        self.initialise(None, np.dtype(np.float32))
 
-    def _allocate(self, dtype: np.dtype) -> None:
+    def initialise(self, generator: np.random.Generator | None, dtype: np.dtype) -> None:
         self.scale = Parameter(np.ones(self.features, dtype), "scale")
         self.shift = Parameter(np.zeros(self.features, dtype), "shift")
         self.running_mean, self.running_var = np.zeros(self.features, dtype), np.ones(self.features, dtype)
-
-    def initialise(self, generator: np.random.Generator, dtype: np.dtype) -> None:
-        self._allocate(dtype)
 
     def bind(self, shape: Shape) -> None:
         # A single value has no variance, so a feature with one value per image needs two images.
@@ -63,8 +60,7 @@ class BatchNorm(Layer):
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         scale, shift = self.scale.value, self.shift.value
         if not context.training:
-            mean, var = self.running_mean, self.running_var
-            return norm.batchnorm_inference(x, scale, shift, mean, var, new=context.new), None
+            return norm.batchnorm_inference(x, scale, shift, self.running_mean, self.running_var, new=context.new), None
         y, cache, statistics = norm.batchnorm_forward(x, scale, shift, new=context.new)
         return y, (cache, statistics)
 

@@ -48,18 +48,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
 def show(network: "Network") -> str:
     """Return the `repr` of a network and a table of its layers; kept weights have a column if some weights are 0."""
     summaries = list(summarise(network))
-    total = {name: sum(getattr(row, name) for row in summaries) for name in ("weights", "kept", "biases", "macs")}
+    kept, weights = (sum(getattr(row, name) for row in summaries) for name in ("kept", "weights"))
+    names = ["weights", "kept", "biases", "macs"] if 0 < kept < weights else ["weights", "biases", "macs"]
+    total = {name: sum(getattr(row, name) for row in summaries) for name in names}
+
+    def counts(values: dict[str, int]) -> list[str]:
+        return [f"{values[name]:,}" if values["weights"] or values[name] else "" for name in names]
+
     rows = [
-        (row.name, repr(layer), " x ".join(map(str, row.output_shape)), *_counts(vars(row)), layer.algorithm_used)
+        (row.name, repr(layer), " x ".join(map(str, row.output_shape)), *counts(vars(row)), layer.algorithm_used)
         for row, layer in zip(summaries, network.layers, strict=True)
     ]
-    rows.append(("all", "", "", *_counts(total), ""))
-    header = ("layer", "", "output", "weights", "kept", "biases", "MACs", "convolution")
-    shown = [i for i, name in enumerate(header) if name != "kept" or 0 < total["kept"] < total["weights"]]
-    header, *rows = ([line[i] for i in shown] for line in (header, *rows))
-    return f"{network!r}\n\n{table(header, rows, left=3)}"
-
-
-def _counts(values: dict[str, int]) -> list[str]:
-    names = ("weights", "kept", "biases", "macs")
-    return [f"{values[name]:,}" if values["weights"] or values[name] else "" for name in names]
+    header = ("layer", "", "output", *names[:-1], "MACs", "convolution")
+    return f"{network!r}\n\n{table(header, [*rows, ('all', '', '', *counts(total), '')], left=3)}"

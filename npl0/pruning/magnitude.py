@@ -62,9 +62,6 @@ class Magnitude(Pruner):
             kept = keep_largest(scores, max(1, round(flat.size / self.settings.compression)))
         else:
             kept = scores > self.settings.quality
-        bounds = np.cumsum([0, *(weight.size for weight in weights)])
-        self._masks = {
-            weight.name: kept[start:stop].reshape(weight.value.shape)
-            for weight, start, stop in zip(weights, bounds, bounds[1:], strict=False)
-        }
+        parts = np.split(kept, np.cumsum([weight.size for weight in weights])[:-1])
+        self._masks = {w.name: part.reshape(w.value.shape) for w, part in zip(weights, parts, strict=True)}
         return super().finalise()

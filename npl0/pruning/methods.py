@@ -75,14 +75,9 @@ class MagnitudeSettings(Settings):
 
 @dataclass(frozen=True)
 class Method:
-    """An entry of `METHODS`.
+    """An entry of `METHODS`: the heading of the settings in help texts, and the name of the class in `npl0.pruning`.
 
-    Attributes
-    ----------
-    title : the heading of its settings in help texts.
-    pruner : the name of its class in `npl0.pruning`.
-    settings : the keyword arguments that the class takes.
-    prunes : whether it removes weights, so that pruning and retraining follow the training.
+    `settings` are the keyword arguments that the class takes. If it `prunes`, pruning and retraining follow.
     """
 
     title: str

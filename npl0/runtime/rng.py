@@ -10,13 +10,9 @@ STREAMS = ("init", "shuffle", "gates", "dropout", "augment", "validation", "synt
 
 
 def generator(seed: int, stream: str, *key: int) -> np.random.Generator:
-    """Return the generator of one draw.
+    """Return the generator of one draw, for the seed of the run (at least 0) and one of `STREAMS`.
 
-    Parameters
-    ----------
-    seed : the seed of the run, at least 0.
-    stream : the purpose of the draw, one of `STREAMS`.
-    key : non-negative integers that distinguish the draws of a stream (epoch, step, layer, shard ...).
+    The key consists of non-negative integers that distinguish the draws of a stream (epoch, step, layer, shard ...).
     """
     # The spawn key makes the streams independent; SFC64 is the fastest bit generator of NumPy.
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *key))

@@ -82,10 +82,8 @@ def _checked(entry: dataclasses.Field, value: Any) -> Any:
         value = kind(value)
     if type(value) is not kind:
         raise ConfigError(f"{entry.name} must be {_KIND_NAMES[kind]}, not {value!r}")
-    if metadata["choices"]:
-        if value not in metadata["choices"]:
-            raise ConfigError(f"{entry.name} {value!r} is unknown: {suggest(value, metadata['choices'])}")
-        return value
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ConfigError(f"{entry.name} {value!r} is unknown: {suggest(value, metadata['choices'])}")
     # Written so that NaN, which compares false with everything, is out of every range.
     low, high, above = metadata["low"], metadata["high"], metadata["above"]
     if not ((low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)):

@@ -70,8 +70,7 @@ class Workers:
         try:
             work()
         finally:
-            # Cancel tasks that have not started; wait for the rest, even after an error, because they write to arrays
-            # that the caller may use again.
+            # Wait for tasks that have started, even after an error: they write to arrays that the caller may use again.
             started = [task for task in tasks if not task.cancel()]
             wait(started)
         for task in started:

@@ -6,8 +6,7 @@ import numpy as np
 def augment(images: np.ndarray, shift: int, flip: float, generator: np.random.Generator) -> np.ndarray:
     """Shift every image by up to `shift` pixels along each axis, filling with zeros, and mirror some left to right.
 
-    A shift is the same as padding with zeros and cropping at random, so shift 4 and flip 0.5 are the usual
-    augmentation of CIFAR-10.
+    A shift is the same as padding with zeros and cropping at random: shift 4 and flip 0.5 are usual for CIFAR-10.
 
     Parameters
     ----------

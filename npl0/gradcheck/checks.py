@@ -1,30 +1,30 @@
 """The list of checks.
 
-A new layer needs an entry in `LAYERS`; anything else, a function from a `Draw` to a problem and an entry in `CHECKS`.
-The operations of a layer are checked through it, all others directly.
+A new layer needs an entry in `LAYERS`, a method in `PRUNERS`; anything else, a function from a `Draw` to a problem and
+an entry in `CHECKS`. The operations of a layer are checked through it, all others directly.
 """
 
-from collections.abc import Callable
 from functools import partial
 
-from npl0.gradcheck import model_problems as model
-from npl0.gradcheck import op_problems as op
-from npl0.gradcheck.problem import Check
+import numpy as np
+
+from npl0.gradcheck import problems
+from npl0.gradcheck.problems import Check
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.models import build_model
 from npl0.nn.norm import BatchNorm
-from npl0.ops.hard_concrete import TEST_GATES
+from npl0.ops import hard_concrete as gate
 from npl0.ops.winograd3x3 import BLOCK_COLUMNS
 from npl0.pruning.base import Pruner
 from npl0.pruning.l0 import L0
 from npl0.pruning.magnitude import Magnitude
+from npl0.training.optimizers import SGD, Adam
 
 IM2COL = partial(Conv2d, 2, 3, algorithm="im2col")
 WINOGRAD = partial(Conv2d, 2, 3, algorithm="winograd")
 # Kernel size, stride and padding.
 CONVOLUTIONS = [(1, 1, 0), (3, 1, 0), (3, 1, 1), (2, 2, 0), (3, 2, 1), (2, 3, 0), (5, 1, 2)]
-
 # Size and stride of the pooling windows: side by side, overlapping, and with gaps.
 POOLS = [(2, 2), (3, 2), (2, 3)]
 
@@ -54,35 +54,55 @@ LAYERS = {
     "Standardise": (partial(Standardise, (0.4, 0.5), (0.2, 0.3)), (2, 3, 2)),
 }
 
+# Elementwise functions, and their derivatives by the output.
+GATES = {
+    "sample": (partial(gate.sample, u=np.linspace(0.05, 0.95, 60)), gate.gate_backward),
+    "P(z > 0)": (gate.open_probability, gate.open_probability_backward),
+    **{
+        f"test gate, {rule}": (partial(gate.deterministic_gate, rule=rule), partial(gate.gate_backward, temperature=t))
+        for rule, t in gate.TEST_GATES.items()
+    },
+}
+
 # What shares a gate, in the weight of a linear layer and of a convolution.
 GATE_SHAPES = ("weight", "filter", "input")
-GATES = [(shape, kind) for shape in ((4, 5), (3, 2, 2, 2)) for kind in GATE_SHAPES]
+GATED_WEIGHTS = {f"gated weight {w}, one gate per {g}": (w, g) for w in ((4, 5), (3, 2, 2, 2)) for g in GATE_SHAPES}
+
+# How to build a network and, optionally, its pruner and the number of entries to check in each array.
 FULL_SIZE = partial(build_model, dtype=float, shard_size=3)
+NETWORKS = {
+    "small network": (problems.small_network,),
+    "small vgg": (problems.small_vgg,),
+    "lenet300": (partial(FULL_SIZE, "lenet300"), Pruner, 30),
+    "lenet5": (partial(FULL_SIZE, "lenet5"), Pruner, 12),
+}
 
+# How to make the pruner of a perceptron. L0 is in the middle of the ramp, with another strength for one layer.
+RAMPED_L0 = partial(L0, l0_lambda=3.0, layer_lambda={"fc2": 0.5}, ramp_epochs=3)
+WEAK_L0 = partial(RAMPED_L0, l0_lambda=0.3)
+PRUNERS = {
+    "dense": Pruner,
+    "magnitude": Magnitude,
+    "fixed mask": problems.half_masked,
+    **{f"l0, one gate per {shape}": partial(RAMPED_L0, gate_shape=shape) for shape in GATE_SHAPES},
+}
 
-def _check(name: str, kind: str, build: Callable, *case) -> Check:
-    return Check(name, kind, lambda draw: build(draw, *case))
+# Rule and weight decay.
+OPTIMIZERS = {
+    "sgd": (SGD(0.0, False), 0.0),
+    "sgd, momentum, decay": (SGD(0.9, False), 0.1),
+    "sgd, nesterov, decay": (SGD(0.9, True), 0.1),
+    "adam": (Adam(0.8, 0.99), 0.0),
+    "adam, decay": (Adam(0.8, 0.99), 0.1),
+}
 
-
-CHECKS: list[Check] = [
-    *(_check(name, "layer", model.layer_problem, *layer) for name, layer in LAYERS.items()),
-    _check("softmax cross-entropy", "op", op.loss_problem),
-    _check("hard-concrete sample", "op", op.sample_problem),
-    *(_check(f"hard-concrete test gate, {rule}", "op", op.deterministic_problem, rule) for rule in TEST_GATES),
-    _check("hard-concrete P(z > 0)", "op", op.open_problem),
-    *(_check(f"gated weight {w}, one gate per {g}", "op", op.gated_weight_problem, w, g) for w, g in GATES),
-    _check("small network", "network", model.network_problem, model.small_network),
-    _check("small vgg", "network", model.network_problem, model.small_vgg),
-    _check("lenet300", "network", model.network_problem, partial(FULL_SIZE, "lenet300"), 30),
-    _check("lenet5", "network", model.network_problem, partial(FULL_SIZE, "lenet5"), 12),
-    _check("dense", "pruner", model.pruner_problem, lambda network, _: Pruner(network)),
-    _check("magnitude", "pruner", model.pruner_problem, lambda network, _: Magnitude(network)),
-    _check("fixed mask", "pruner", model.pruner_problem, model.fixed_mask),
-    *(_check(f"l0, one gate per {shape}", "pruner", model.l0_problem, shape) for shape in GATE_SHAPES),
-    _check("l0 on the small vgg", "pruner", model.l0_problem, "weight", L0, model.small_vgg, 0.3),
-    _check("sgd", "optimiser", model.sgd_problem, 0.0, 0.0, False),
-    _check("sgd, momentum, decay", "optimiser", model.sgd_problem, 0.9, 0.1, False),
-    _check("sgd, nesterov, decay", "optimiser", model.sgd_problem, 0.9, 0.1, True),
-    _check("adam", "optimiser", model.adam_problem, 0.0),
-    _check("adam, decay", "optimiser", model.adam_problem, 0.1),
+CHECKS = [
+    *(Check(name, "layer", problems.layer_problem, layer) for name, layer in LAYERS.items()),
+    Check("softmax cross-entropy", "op", problems.loss_problem),
+    *(Check(f"hard-concrete {name}", "op", problems.elementwise_problem, case) for name, case in GATES.items()),
+    *(Check(name, "op", problems.gated_weight_problem, case) for name, case in GATED_WEIGHTS.items()),
+    *(Check(name, "network", problems.network_problem, case) for name, case in NETWORKS.items()),
+    *(Check(name, "pruner", problems.network_problem, (problems.perceptron, make)) for name, make in PRUNERS.items()),
+    Check("l0 on the small vgg", "pruner", problems.network_problem, (problems.small_vgg, WEAK_L0)),
+    *(Check(name, "optimiser", problems.update_problem, case) for name, case in OPTIMIZERS.items()),
 ]

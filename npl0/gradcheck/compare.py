@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # Backward passes are exact, so in float64 only the differences err: by about 1e-9, where a missing term errs by 1.
 TOLERANCE = 1e-6
-
 # Errors are relative to the entry or, if that is larger, to this fraction of the largest entry of its array.
 FLOOR = 1e-2
-
 # A gradient whose entries are all below this on both sides proves nothing: 0 agrees with any multiple of 0.
 VANISHED = 1e-12
 
@@ -37,10 +35,10 @@ class Comparison:
         return self.error <= tolerance
 
 
-def compare(expected: np.ndarray, actual: np.ndarray, where: str = "", floor: float = FLOOR) -> Comparison:
+def compare(expected: np.ndarray, actual: np.ndarray, where: str = "") -> Comparison:
     """Compare two float arrays entry by entry.
 
-    error = max over entries of |a - e| / max(|a|, |e|, floor * scale),   scale = max over entries of |a| and |e|
+    error = max over entries of |a - e| / max(|a|, |e|, FLOOR * scale),   scale = max over entries of |a| and |e|
 
     There is no absolute floor, so gradients of 1e-9 are held to the same digits as gradients of 1. An array that
     vanishes on one side only has error 1; one that vanishes on both sides (`VANISHED`) has error infinity.
@@ -49,7 +47,6 @@ def compare(expected: np.ndarray, actual: np.ndarray, where: str = "", floor: fl
     ----------
     expected, actual : arrays of one shape.
     where : name of the array in `worst`.
-    floor : a fraction, in (0, 1].
     """
     size = expected.size
     if expected.shape != actual.shape:
@@ -60,7 +57,7 @@ def compare(expected: np.ndarray, actual: np.ndarray, where: str = "", floor: fl
     scale = magnitude.max(initial=0)
     if scale < VANISHED:
         return Comparison(math.inf, size, size, f"{where} vanishes on both sides, which proves nothing")
-    error = np.abs(actual - expected) / np.maximum(magnitude, floor * scale)
+    error = np.abs(actual - expected) / np.maximum(magnitude, FLOOR * scale)
     place = np.unravel_index(error.argmax(), error.shape)
     values = f"{actual[place]:.6g}, not {expected[place]:.6g}"
     return Comparison(float(error[place]), size, size, f"{where} {tuple(map(int, place))}: {values}")
@@ -112,32 +109,26 @@ def check_gradient(
     analytic = [np.array(gradient) for gradient in gradients(grad_y.copy(), *arrays)]
     if len(analytic) != len(arrays):
         raise ValueError(f"{len(analytic)} gradients were returned for {len(arrays)} arrays")
-    found = []
-    for number, (array, gradient) in enumerate(zip(arrays, analytic, strict=True)):
-        name, picked = f"gradient {number}", np.arange(array.size)
-        if gradient.shape == array.shape and array.size > entries:
-            name += ", sampled entry"
-            picked = np.sort(generator.choice(array.size, entries, replace=False))
-            gradient = gradient.reshape(-1)[picked]
-        numerical = _central_differences(function, grad_y, arrays, array, picked, step)
-        shape = array.shape if picked.size == array.size else picked.shape
-        one = compare(numerical.reshape(shape), gradient, name)
-        found.append(Comparison(one.error, picked.size, array.size, one.worst))
-    worst = max(found, key=lambda one: one.error)
-    return Comparison(worst.error, sum(one.entries for one in found), sum(one.total for one in found), worst.worst)
 
-
-def _central_differences(function, grad_y, arrays, array, picked, step) -> np.ndarray:
-    """Return dL/da at the picked entries of `array`, which is one of `arrays`."""
-    flat, numerical = array.reshape(-1), np.empty(picked.size)
-    for i, entry in enumerate(picked):
+    def difference(flat: np.ndarray, entry: int) -> float:
         before = flat[entry]
         flat[entry] = before + step
-        above = np.array(function(*arrays))
-        # The step that float64 takes is not exactly the one asked for.
-        width = flat[entry]
+        above, width = np.array(function(*arrays)), flat[entry]
         flat[entry] = before - step
+        # The step that float64 takes is not exactly the one asked for.
         width -= flat[entry]
-        numerical[i] = np.sum(grad_y * (above - function(*arrays))) / width
+        slope = np.sum(grad_y * (above - function(*arrays))) / width
         flat[entry] = before
-    return numerical
+        return slope
+
+    found = []
+    for number, (array, gradient) in enumerate(zip(arrays, analytic, strict=True)):
+        name, shape, picked = f"gradient {number}", array.shape, np.arange(array.size)
+        if gradient.shape == shape and array.size > entries:
+            name, shape = f"{name}, sampled entry", (entries,)
+            picked = np.sort(generator.choice(array.size, entries, replace=False))
+            gradient = gradient.reshape(-1)[picked]
+        numerical = np.array([difference(array.reshape(-1), entry) for entry in picked]).reshape(shape)
+        found.append(replace(compare(numerical, gradient, name), total=array.size))
+    worst = max(found, key=lambda one: one.error)
+    return replace(worst, entries=sum(one.entries for one in found), total=sum(one.total for one in found))

@@ -14,7 +14,7 @@ import npl0.pruning
 import npl0.training
 from npl0 import gradcheck
 from npl0.gradcheck.checks import GATE_SHAPES
-from npl0.gradcheck.problem import Draw, GradientProblem
+from npl0.gradcheck.problems import Draw, GradientProblem
 from npl0.nn.base import Layer
 from npl0.ops.hard_concrete import TEST_GATES
 from npl0.pruning.base import Pruner
@@ -72,7 +72,7 @@ def existing():
 
 def run_by(check, workers):
     """Return the functions of `npl0.ops`, by their code, and the classes that the code under test of a check runs."""
-    problem = check.build(Draw(np.random.default_rng(0), workers))
+    problem = check.build(Draw(np.random.default_rng(0), workers), *check.case)
     seen = set()
 
     def look(frame, event, _):

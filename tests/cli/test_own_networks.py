@@ -72,7 +72,7 @@ def test_mlp_300_100_is_lenet300(own, tmp_path, runs):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("mlp", "model 'mlp' is unknown: use one of lenet5, lenet300, vgg16, mlp:300-100"),
+        ("mlp", "model 'mlp' is unknown: use one of lenet5, lenet300, "),
         ("mlp:", "model 'mlp:' needs the sizes of its hidden layers, each at least 1, as in mlp:300-100"),
         ("mlp:300-0", "model 'mlp:300-0' needs the sizes"),
         ("mlp:300,100", "model 'mlp:300,100' needs the sizes"),

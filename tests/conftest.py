@@ -1,7 +1,9 @@
 """Fixtures that several folders share."""
 
 import csv
+import gzip
 import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,6 +61,17 @@ def cifar_folder(tmp_path: Path) -> Path:
     for name, batch in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], records, strict=True):
         (folder / f"{name}.bin").write_bytes(batch.tobytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_idx() -> Callable[[Path, np.ndarray], None]:
+    """Write a uint8 array as an IDX file, compressed if the name ends in `.gz`."""
+
+    def write(path: Path, array: np.ndarray) -> None:
+        stream = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+        path.write_bytes(gzip.compress(stream) if path.suffix == ".gz" else stream)
+
+    return write
 
 
 class Runs:

@@ -7,7 +7,6 @@ and blue, each plane row by row (format: https://www.cs.toronto.edu/~kriz/cifar.
 import gzip
 import hashlib
 import io
-import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import numpy as np
 
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.fetch import RemoteFile, cache_directory, fetch, folder_error
-from npl0.data.packed import listing, name_of, read_bytes, unpack, unreadable
+from npl0.data.packed import find_packed, listing, name_of, read_packed, unreadable
 from npl0.storage.files import replacing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -57,13 +56,12 @@ def load(data_dir: Path | None = None, offline: bool = False, quiet: bool = Fals
     Returns
     -------
     Dataset, canonical if all six unpacked files have the published MD5. A batch may have any positive number of
-        records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset compare with those
-        on the whole set.
+        records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset are comparable.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged, or has a label above 9; and for what `fetch` refuses.
+        If a file is missing, damaged, or has a label above 9, or the download fails.
 
     References
     ----------
@@ -84,25 +82,19 @@ def cached_archive() -> Path:
 
 
 def import_cifar10(source: Path) -> Dataset:
-    """Check a copy of CIFAR-10 and put it into the cache, in place of the one that is there.
+    """Check a copy of CIFAR-10, which is what `load` takes as `data_dir`, and put it into the cache as an archive.
 
-    `source` is what `load` takes as `data_dir`. An archive is copied; batch files are put into an archive without
-    compression, which would save only 8 %. DataError if the copy is unusable (the cache is not changed then), or the
-    cache cannot be written.
+    The archive is not compressed, which would save only 8 %, and takes the place of the one in the cache. DataError if
+    the copy is unusable (the cache is not changed then), or the cache cannot be written.
     """
-    archive, streams = _find_archive(source), _read_streams(source)
-    dataset = _dataset(streams, source)
-    target = cached_archive()
+    streams = _read_streams(source)
+    dataset, target = _dataset(streams, source), cached_archive()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
-            if archive is not None:
-                shutil.copyfile(archive, temporary)
-            else:
-                _write_archive(temporary, streams)
+            _write_archive(temporary, streams)
     except OSError as error:
-        needed = archive.stat().st_size if archive is not None else sum(map(len, streams.values()))
-        raise folder_error(error, target.parent, needed) from error
+        raise folder_error(error, target.parent, sum(map(len, streams.values()))) from error
     return dataset
 
 
@@ -132,61 +124,44 @@ def _read_streams(source: Path) -> dict[str, bytes]:
     """Return the unpacked content of the six batch files by name."""
     if not source.exists():
         raise DataError(f"{source} does not exist; name {ARCHIVE.name} or a folder with the files of cifar10")
-    if (archive := _find_archive(source)) is not None:
-        found, streams = _read_archive(archive)
+    folders = (source, source / FOLDER)
+    choices = [{name: path for name in BATCH_MD5 if (path := find_packed(folder, name))} for folder in folders]
+    batches = max(choices, key=len)
+    archive = source if source.is_file() else source / ARCHIVE.name
+    if len(batches) < len(BATCH_MD5) and archive.is_file():
+        source, (found, streams) = archive, _read_archive(archive)
     else:
-        found = [entry.name for folder in (source, source / FOLDER) if folder.is_dir() for entry in folder.iterdir()]
-        streams = {name: unpack(read_bytes(path), str(path)) for name, path in _find_batches(source).items()}
+        found = [entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+        streams = {name: read_packed(path) for name, path in batches.items()}
     if missing := [name for name in BATCH_MD5 if name not in streams]:
         raise DataError(
-            f"{archive or source} has no {', '.join(missing)}; needed are data_batch_1.bin to data_batch_5.bin and "
-            f"test_batch.bin (plain, .gz or .xz, there or in {FOLDER}) or {ARCHIVE.name}, which is the binary version; "
-            f"found there: {listing(found)}"
+            f"{source} has no {', '.join(missing)}; needed are data_batch_1.bin to data_batch_5.bin and test_batch.bin "
+            f"(plain, .gz or .xz, there or in {FOLDER}) or {ARCHIVE.name}, which is the binary version; found there: "
+            f"{listing(found)}"
         )
     return streams
 
 
-def _find_batches(source: Path) -> dict[str, Path]:
-    """Return the batch files of a folder or its subfolder, whichever has more; a plain one before a packed one."""
-    choices = []
-    for folder in (source, source / FOLDER):
-        candidates = {name: [folder / (name + suffix) for suffix in ("", ".gz", ".xz")] for name in BATCH_MD5}
-        found = {name: [path for path in paths if path.is_file()] for name, paths in candidates.items()}
-        choices.append({name: paths[0] for name, paths in found.items() if paths})
-    return max(choices, key=len)
-
-
-def _find_archive(source: Path) -> Path | None:
-    """Return the archive that a path stands for, or None if it is a folder of batch files."""
-    if source.is_file():
-        return source
-    archive = source / ARCHIVE.name
-    return archive if archive.is_file() and len(_find_batches(source)) < len(BATCH_MD5) else None
-
-
 def _read_archive(path: Path) -> tuple[list[str], dict[str, bytes]]:
     """Return the names of all members and the content of the batch files; nothing is unpacked to the disk."""
-    wanted = {f"{prefix}{name}": name for name in BATCH_MD5 for prefix in ("", f"{FOLDER}/")}
     found, streams = [], {}
     try:
         # Read to the very end, because only there gzip can compare its checksum.
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 found.append(member.name)
-                name = wanted.get(member.name.removeprefix("./"))
-                content = tar.extractfile(member) if name and member.isfile() else None
-                if content is not None:
-                    streams[name] = content.read()
+                name = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
+                if name in BATCH_MD5 and member.isfile():
+                    streams[name] = tar.extractfile(member).read()
             while unpacked.read(1 << 20):
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        # A damaged archive raises an OSError too, but only those of the system have a number.
-        if getattr(error, "errno", None):
-            raise unreadable(path, error) from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: cannot be read as a .tar.gz archive, it is cut, corrupted or something else ({error}); "
             f"fetch {ARCHIVE.name} again"
         ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     return found, streams
 
 

@@ -5,7 +5,9 @@ Images stay `uint8`: the first layer of a network normalises them, so MNIST take
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,23 +32,19 @@ class Dataset:
     train_labels, test_labels : integers `(N,)` in `[0, number of classes)`; kept as int64.
     classes : the names of the classes in the order of the labels, at least two. Default: the numbers from 0 to the
         largest label.
-    mean, std : of every channel of the training images divided by 255; `std` is positive. Default: what
+    mean, std : of every channel of the training images divided by 255, in [0, 1] and (0, 0.5]. Default: what
         `channel_statistics` returns.
     canonical : whether these are, byte for byte, the images and labels that the authors of the set published.
 
     Attributes
     ----------
-    fingerprint : hexadecimal SHA-256 of the shapes and the bytes of the four arrays (labels as little-endian int64).
+    fingerprint : hexadecimal SHA-256 of the shapes and the bytes of the four arrays (labels as little-endian int64),
+        by which to compare two sets; `==` compares identities.
 
     Raises
     ------
     DataError
-        For a wrong shape or dtype, unequal counts, an empty set, a label outside the classes, image shapes that differ
-        between training and test, or statistics that cannot normalise an image.
-
-    Notes
-    -----
-    Data sets compare by identity; compare fingerprints to learn whether two hold the same data.
+        If an array has another shape or dtype or does not fit the others, or a channel cannot be normalised.
     """
 
     name: str
@@ -61,58 +59,63 @@ class Dataset:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            self._check_part(part, getattr(self, f"{part}_images"), getattr(self, f"{part}_labels"))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(
-                f"{self.name}: train_images have the shape {self.train_images.shape[1:]} (C, H, W) but test_images "
-                f"{self.test_images.shape[1:]}; both must have the same: take them from one set"
-            )
-        changes: dict[str, object] = {}
+        if fault := next(self._faults(), ""):
+            raise DataError(f"{self.name}: {fault}")
+        changes: dict[str, Any] = {}
+        digest = hashlib.sha256()
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
-            array = np.ascontiguousarray(getattr(self, part), np.uint8 if part.endswith("images") else np.int64)
+            is_images = part.endswith("images")
+            array = np.ascontiguousarray(getattr(self, part), np.uint8 if is_images else np.int64)
+            digest.update(repr(array.shape).encode() if is_images else b"")
+            digest.update(array if is_images else array.astype("<i8", copy=False))
             # A view is locked: the array itself is the caller's.
             changes[part] = view = array.view()
             view.flags.writeable = False
         if not self.classes:
-            largest = max(int(self.train_labels.max()), int(self.test_labels.max()))
-            changes["classes"] = tuple(str(label) for label in range(max(largest + 1, 2)))
+            largest = max(1, int(self.train_labels.max()), int(self.test_labels.max()))
+            changes["classes"] = tuple(str(label) for label in range(largest + 1))
         if not self.mean and not self.std:
             changes["mean"], changes["std"] = channel_statistics(self.train_images)
-        for name, value in changes.items():
+        for name, value in {**changes, "fingerprint": digest.hexdigest()}.items():
             object.__setattr__(self, name, value)
         self._check_statistics()
-        object.__setattr__(self, "fingerprint", self._fingerprint())
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train_labels)} training and {len(self.test_labels)} test images"
         return f"<Dataset {self.name}: {sizes} of shape {self.image_shape} in {self.n_classes} classes>"
 
-    def _check_part(self, part: str, images: np.ndarray, labels: np.ndarray) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise DataError(
-                f"{self.name}: {part}_images are {images.dtype} {images.shape}; they must be uint8 (N, C, H, W): "
-                "scale the values to 0..255 and use images.astype(numpy.uint8)"
-            )
-        if labels.dtype.kind not in "iu" or labels.ndim != 1:
-            raise DataError(
-                f"{self.name}: {part}_labels are {labels.dtype} {labels.shape}; they must be integers of shape (N,)"
-            )
-        if len(images) != len(labels):
-            raise DataError(
-                f"{self.name}: {len(images)} {part}_images but {len(labels)} {part}_labels; every image has one label: "
-                "take both from the same set"
-            )
-        if images.size == 0:
-            raise DataError(f"{self.name}: {part}_images have the shape {images.shape}; every size must be at least 1")
+    def _faults(self) -> Iterator[str]:
+        """Yield what is wrong with the arrays; a check may rely on those before it."""
         if len(self.classes) == 1:
-            raise DataError(f"{self.name}: 1 class; there must be at least 2")
+            yield "1 class; there must be at least 2"
         allowed = len(self.classes) or MAX_CLASSES
-        outside = np.flatnonzero((labels < 0) | (labels >= allowed))
-        if outside.size:
-            raise DataError(
-                f"{self.name}: {part}_labels has {labels[outside[0]]} at index {outside[0]}, outside 0..{allowed - 1} "
-                f"({outside.size} such labels): correct the labels"
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != np.uint8 or images.ndim != 4:
+                yield (
+                    f"{part}_images are {images.dtype} {images.shape}; they must be uint8 (N, C, H, W): scale the "
+                    "values to 0..255 and use images.astype(numpy.uint8)"
+                )
+            if labels.dtype.kind not in "iu" or labels.ndim != 1:
+                yield f"{part}_labels are {labels.dtype} {labels.shape}; they must be integers of shape (N,)"
+            if len(images) != len(labels):
+                yield (
+                    f"{len(images)} {part}_images but {len(labels)} {part}_labels; every image has one label: take "
+                    "both from the same set"
+                )
+            if images.size == 0:
+                yield f"{part}_images have the shape {images.shape}; every size must be at least 1"
+            outside = np.flatnonzero((labels < 0) | (labels >= allowed))
+            if outside.size:
+                yield (
+                    f"{part}_labels has {labels[outside[0]]} at index {outside[0]}, outside 0..{allowed - 1} "
+                    f"({outside.size} such labels): correct the labels"
+                )
+        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train != test:
+            yield (
+                f"train_images have the shape {train} (C, H, W) but test_images {test}; both must have the same: take "
+                "them from one set"
             )
 
     def _check_statistics(self) -> None:
@@ -125,19 +128,10 @@ class Dataset:
                 "in [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
             )
 
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
-            digest.update(repr(images.shape).encode())
-            digest.update(images)
-            digest.update(np.ascontiguousarray(labels, dtype="<i8"))
-        return digest.hexdigest()
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape `(C, H, W)` of one image."""
-        _, channels, height, width = self.train_images.shape
-        return channels, height, width
+        return self.train_images.shape[1:]
 
     @property
     def n_classes(self) -> int:
@@ -194,7 +188,7 @@ def split_validation(dataset: Dataset, n: int, seed: int) -> tuple[np.ndarray, n
     Raises
     ------
     DataError
-        If `n` is negative or would leave no image to train on.
+        If `n` is out of range.
     """
     total = len(dataset.train_labels)
     if not 0 <= n < total:

@@ -10,7 +10,6 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,6 @@ from npl0.storage.files import locked
 TIMEOUT = 30.0
 PAUSES = (1, 3, 9, 27)
 _BLOCK = 1 << 16
-LATER = "try again later"
 # The errors of reading from the network; those of the disk are other OSErrors.
 _NETWORK_ERRORS = (ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError, http.client.HTTPException)
 
@@ -47,10 +45,8 @@ class RemoteFile:
     @property
     def by_hand(self) -> str:
         """How to do without the download, for messages."""
-        return (
-            f"get {self.name} another way and run `python -m npl0 data import {self.name}`, "
-            "or name its folder with --data-dir"
-        )
+        command = f"python -m npl0 data import {self.name}"
+        return f"get {self.name} another way and run `{command}`, or name its folder with --data-dir"
 
 
 def cache_directory() -> Path:
@@ -75,8 +71,8 @@ def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool =
     Raises
     ------
     DataError
-        If the file is not there and the network is off or fails, pooch is not installed, the checksum is wrong (the
-        bytes are set aside), or the folder cannot be written. The next call continues an incomplete download.
+        If the network is off or fails, pooch is missing, the checksum is wrong (the bytes are set aside), or the folder
+        cannot be written. The next call continues an incomplete download.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     if target.exists():
@@ -93,12 +89,8 @@ def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool =
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
 
-    def say(line: str) -> None:
-        if not quiet:
-            tqdm.write(line, file=sys.stderr)
-
     def download(url: str, output: str, _: object) -> None:
-        _complete(remote, part, quiet, say)
+        _complete(remote, part, quiet)
         # pooch would delete bytes with a wrong checksum, but the user may learn from them what happened.
         if (md5 := pooch.file_hash(str(part), "md5")) != remote.md5:
             os.replace(part, bad := folder / f"{remote.name}.bad-{md5[:8]}")
@@ -111,7 +103,7 @@ def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool =
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f"{remote.name}.lock"
-        with locked(lock, lambda holder: say(f"waiting for {holder}, which is downloading {target}")):
+        with locked(lock, lambda holder: _say(f"waiting for {holder}, which is downloading {target}", quiet)):
             # The previous holder of the lock may have fetched the file.
             if not target.exists():
                 pooch.retrieve(remote.url, f"md5:{remote.md5}", remote.name, folder, downloader=download)
@@ -133,35 +125,40 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _complete(remote: RemoteFile, part: Path, quiet: bool, say: Callable[[str], None]) -> None:
+def _say(line: str, quiet: bool) -> None:
+    if not quiet:
+        tqdm.write(line, file=sys.stderr)
+
+
+def _complete(remote: RemoteFile, part: Path, quiet: bool) -> None:
     """Complete the partial file, trying again when the connection is cut or the server is busy."""
     for wait in (*PAUSES, None):
         try:
             _receive(remote, part, quiet)
             return
         except _NETWORK_ERRORS as error:
-            problem, remedy = _explain(error)
+            problem, remedy, final = _explain(error)
             if getattr(error, "code", None) == 416:  # there are no bytes to continue with
                 part.unlink(missing_ok=True)
-            if remedy or wait is None:
+            if final or wait is None:
                 raise DataError(
-                    f"{remote.url} could not be downloaded ({problem}): {remedy or LATER} ({_size(part):,} of "
-                    f"{remote.size:,} bytes are kept and continued), or {remote.by_hand}"
+                    f"{remote.url} could not be downloaded ({problem}): {remedy} ({_size(part):,} of {remote.size:,} "
+                    f"bytes are kept and continued), or {remote.by_hand}"
                 ) from error
-            say(f"{remote.name}: {problem}; trying again in {wait} s")
+            _say(f"{remote.name}: {problem}; trying again in {wait} s", quiet)
             sleep(wait)
 
 
-def _explain(error: Exception) -> tuple[str, str]:
-    """Return what went wrong, and what to do about it if the next try cannot help."""
+def _explain(error: Exception) -> tuple[str, str, bool]:
+    """Return what went wrong, what to do about it, and whether trying again at once is of no use."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        worth_trying = error.code >= 500 or error.code in (408, 416, 429)
-        return f"the server answers {error.code} ({error.reason})", "" if worth_trying else LATER
+        final = error.code < 500 and error.code not in (408, 416, 429)
+        return f"the server answers {error.code} ({error.reason})", "try again later", final
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return str(reason), "give Python the certificates of this machine or its proxy (SSL_CERT_FILE)"
-    return f"connection failed: {reason}", ""
+        return str(reason), "give Python the certificates of this machine or its proxy (SSL_CERT_FILE)", True
+    return f"connection failed: {reason}", "try again later", False
 
 
 def _receive(remote: RemoteFile, part: Path, quiet: bool) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from npl0.data.dataset import DataError
-from npl0.data.idx import read_idx
-from npl0.data.packed import GZIP_MAGIC, read_bytes
+from npl0.data.idx import parse_idx
+from npl0.data.packed import read_packed
 
 Shape = tuple[int, ...]
 
@@ -23,7 +23,7 @@ def read_images(
 
     Parameters
     ----------
-    path : a `.npy` array, an IDX file of grey images (plain or gzip), or a picture.
+    path : a `.npy` array or an IDX file of grey images, each plain, gzip or xz, or a picture.
     input_shape : (C, H, W) of the network. Pictures are scaled to it; arrays and IDX files must have it.
     scale : factor on the values of arrays and IDX files, 255 for values in 0..1.
     invert : whether ink is dark on a light ground; the values become `255 - x` then.
@@ -41,11 +41,11 @@ def read_images(
     path = Path(path)
     if len(input_shape) != 3:
         raise DataError(f"the network takes arrays of shape {input_shape}, not images")
-    content = read_bytes(path)
+    content = read_packed(path)
     if content.startswith(b"\x93NUMPY"):
-        images = _pixels(_with_shape(_read_npy(content, path), input_shape, path), scale, path)
-    elif content.startswith(GZIP_MAGIC) or (content.startswith(b"\0\0") and content[2:3] >= b"\x08"):
-        images = _pixels(_with_shape(read_idx(content, 3, str(path)), input_shape, path), scale, path)
+        images = _pixels(_read_npy(content, path), input_shape, scale, path)
+    elif content.startswith(b"\0\0") and content[2:3] >= b"\x08":
+        images = _pixels(parse_idx(content, 3, str(path)), input_shape, scale, path)
     else:
         images = _read_picture(path, input_shape, say)
         # Grey images may be ink on paper; a photograph may well be bright.
@@ -66,8 +66,8 @@ def _read_npy(content: bytes, path: Path) -> np.ndarray:
     return array
 
 
-def _with_shape(array: np.ndarray, input_shape: Shape, path: Path) -> np.ndarray:
-    """Return one or several images in any of the layouts as (N, C, H, W)."""
+def _pixels(array: np.ndarray, input_shape: Shape, scale: float, path: Path) -> np.ndarray:
+    """Return one or several images in any of the layouts as (N, C, H, W), times `scale`, with values in 0..255."""
     channels, *plane = input_shape
     found, layouts = array.shape, "(C, H, W) or (N, C, H, W)"
     if channels == 1:
@@ -87,11 +87,6 @@ def _with_shape(array: np.ndarray, input_shape: Shape, path: Path) -> np.ndarray
         )
     if len(array) == 0:
         raise DataError(f"{path}: holds no image")
-    return array
-
-
-def _pixels(array: np.ndarray, scale: float, path: Path) -> np.ndarray:
-    """Return the values times `scale`; DataError if they are not pixel values in 0..255."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: contains NaN or infinity; replace them first")
     if scale == 1 and 0 < array.max() <= 1:

@@ -1,4 +1,4 @@
-"""Reading whole files that may be compressed, and what messages and data sets call files."""
+"""Files that may be compressed, and what messages and data sets call files."""
 
 import gzip
 import os
@@ -8,28 +8,22 @@ from pathlib import Path
 
 from npl0.data.dataset import DataError
 
-GZIP_MAGIC, XZ_MAGIC = b"\x1f\x8b", b"\xfd7zXZ\x00"
+
+def find_packed(folder: Path, name: str) -> Path | None:
+    """Return the file `name` of a folder, or else `name.gz` or `name.xz`; None if none of them is there."""
+    return next((path for suffix in ("", ".gz", ".xz") if (path := folder / (name + suffix)).is_file()), None)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a file; DataError if it cannot be read."""
+def read_packed(path: Path) -> bytes:
+    """Return the content of a file, unpacked if it is gzip or xz data; DataError if it is unreadable or damaged."""
+    damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: OSError) -> DataError:
-    """Return the error for a file that the system cannot read."""
-    return DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions")
-
-
-def unpack(content: bytes, origin: str) -> bytes:
-    """Decompress `content` if it is gzip or xz data; DataError names `origin` if the data is damaged."""
-    damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
-    if content.startswith(GZIP_MAGIC):
+    if content.startswith(b"\x1f\x8b"):
         kind, decompress = "gzip", gzip.decompress
-    elif content.startswith(XZ_MAGIC):
+    elif content.startswith(b"\xfd7zXZ\x00"):
         import lzma  # here, because some builds of Python lack it, and only xz needs it
 
         kind, decompress, damage = "xz", lzma.decompress, (lzma.LZMAError,)
@@ -39,8 +33,13 @@ def unpack(content: bytes, origin: str) -> bytes:
         return decompress(content)
     except damage as error:
         raise DataError(
-            f"{origin}: its {kind} data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
+            f"{path}: its {kind} data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
         ) from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return the error for a file that the system cannot read."""
+    return DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions")
 
 
 def listing(names: Iterable[str]) -> str:

@@ -11,45 +11,26 @@ from pathlib import Path
 
 import numpy as np
 
-from npl0.data.dataset import DataError, Dataset
+from npl0.data.dataset import Dataset
 from npl0.runtime import rng
 
-N_CLASSES = 10
+N_TRAIN, N_TEST, N_CLASSES = 2000, 500, 10
 SIDE, BORDER, MAX_SHIFT = 28, 4, 2
 
 
-def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True) -> Dataset:
-    """Return the default synthetic set; the arguments, which other sets need, are not used."""
-    return load_synthetic()
-
-
-def load_synthetic(n_train: int = 2000, n_test: int = 500, seed: int = 0) -> Dataset:
-    """Make a synthetic set: 10 classes of images of shape (1, 28, 28).
+def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True, seed: int = 0) -> Dataset:
+    """Make a synthetic set: 2,000 training and 500 test images of shape (1, 28, 28) in 10 classes.
 
     Parameters
     ----------
-    n_train, n_test : numbers of images, at least 1.
+    data_dir, offline, quiet : not used, because nothing is read.
     seed : chooses the images, >= 0. The patterns do not depend on it, so sets of different seeds are samples of the
         same task.
-
-    Returns
-    -------
-    Dataset named "synthetic", with its own mean and standard deviation; not canonical.
-
-    Raises
-    ------
-    DataError
-        If `n_train` or `n_test` is below 1.
     """
-    if min(n_train, n_test) < 1:
-        raise DataError(
-            f"cannot make a synthetic set of {n_train} training and {n_test} test images; choose at least 1 of each"
-        )
     patterns = _patterns()
-    train_images, train_labels = _sample(patterns, n_train, rng.generator(seed, "synthetic", 0))
-    test_images, test_labels = _sample(patterns, n_test, rng.generator(seed, "synthetic", 1))
-    classes = tuple(f"pattern {number}" for number in range(N_CLASSES))
-    return Dataset("synthetic", train_images, train_labels, test_images, test_labels, classes)
+    train = _sample(patterns, N_TRAIN, rng.generator(seed, "synthetic", 0))
+    test = _sample(patterns, N_TEST, rng.generator(seed, "synthetic", 1))
+    return Dataset("synthetic", *train, *test, tuple(f"pattern {number}" for number in range(N_CLASSES)))
 
 
 def _random_bytes(generator: np.random.Generator, *shape: int) -> np.ndarray:

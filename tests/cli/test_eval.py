@@ -8,7 +8,6 @@ import numpy as np
 import npl0
 from npl0.cli import run as run_module
 from npl0.data.cifar10 import RECORD
-from npl0.data.idx import write_idx
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,7 +35,7 @@ def test_eval_of_the_training_images(command, finished):
     assert answer["accuracy"] > 0.5
 
 
-def test_eval_on_other_data_says_so(command, finished, tmp_path):
+def test_eval_on_other_data_says_so(command, finished, tmp_path, write_idx):
     data = npl0.load_dataset("synthetic")
     for part, images, labels in (
         ("train", data.train_images[:10], data.train_labels[:10]),

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 import npl0
-from npl0.data.idx import write_idx
 
 
 def predictions(command, *arguments):
@@ -36,7 +35,7 @@ def test_predict_gives_classes_and_probabilities(command, finished, digits, tmp_
     )
 
 
-def test_every_kind_of_file_gives_the_same_answer(command, finished, digits, tmp_path):
+def test_every_kind_of_file_gives_the_same_answer(command, finished, digits, tmp_path, write_idx):
     images, _ = digits
     one = images[3]
     np.save(tmp_path / "plane.npy", one)

@@ -13,7 +13,7 @@ import pytest
 
 from npl0.data import DataError, channel_statistics, cifar10, load_dataset
 from npl0.data.cifar10 import ARCHIVE, BATCH_MD5, CLASSES, FOLDER, RECORD, import_cifar10, parse_batch
-from npl0.data.packed import unpack
+from npl0.data.packed import read_packed
 
 COPY = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "cifar10"
 needs_copy = pytest.mark.skipif(not COPY.is_dir(), reason=f"there is no copy of CIFAR-10 in {COPY}")
@@ -265,8 +265,7 @@ def test_a_damaged_copy_in_the_cache_is_to_be_deleted(cifar_folder, cache):
 
 @needs_copy
 def test_a_real_batch_has_the_known_content():
-    stream = unpack((COPY / "test_batch.bin.xz").read_bytes(), "test_batch.bin.xz")
-    images, labels = parse_batch(stream, "test_batch.bin.xz")
+    images, labels = parse_batch(read_packed(COPY / "test_batch.bin.xz"), "test_batch.bin.xz")
     assert images.shape == (10_000, 3, 32, 32) and np.bincount(labels).tolist() == [1000] * 10
     # A cat, two ships and an aeroplane stand first.
     assert [CLASSES[label] for label in labels[:4]] == ["cat", "ship", "ship", "airplane"]

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from npl0.data import DataError, Dataset, channel_statistics, load_dataset, mnist
-from npl0.data.idx import MNIST_SHA256
-from npl0.data.packed import unpack
+from npl0.data.packed import read_packed
 
 PACKAGED = mnist.PACKAGED
 
@@ -26,9 +25,9 @@ def relocated(tmp_path, monkeypatch):
     return tmp_path / "files"
 
 
-@pytest.mark.parametrize(("stem", "sha256"), MNIST_SHA256.items())
+@pytest.mark.parametrize(("stem", "sha256"), mnist.SHA256.items())
 def test_packaged_stream_has_the_published_checksum(stem, sha256):
-    assert hashlib.sha256(unpack((PACKAGED / f"{stem}.gz").read_bytes(), stem)).hexdigest() == sha256
+    assert hashlib.sha256(read_packed(PACKAGED / f"{stem}.gz")).hexdigest() == sha256
 
 
 def test_known_facts(dataset):
@@ -70,7 +69,7 @@ def test_packaged_files_stay_small():
 def test_attribution_is_beside_the_data():
     text = (PACKAGED / "ATTRIBUTION.md").read_text(encoding="utf-8")
     facts = ("CC BY-SA 3.0", "Yann LeCun", "Corinna Cortes", "NIST", "unmodified", "1998")
-    for needed in (*facts, *MNIST_SHA256.values()):
+    for needed in (*facts, *mnist.SHA256.values()):
         assert needed in text
 
 
@@ -92,7 +91,7 @@ def test_missing_packaged_file_asks_for_reinstallation(relocated):
 def test_intact_files_with_other_content_are_refused(relocated):
     """gzip's own check cannot notice one label changed before compression; the SHA-256 must."""
     path = relocated / "t10k-labels-idx1-ubyte.gz"
-    stream = bytearray(unpack(path.read_bytes(), "labels"))
+    stream = bytearray(read_packed(path))
     stream[-1] = (stream[-1] + 1) % 10
     path.write_bytes(bytes(stream))
     with pytest.raises(DataError, match=r"SHA-256 is not the published one.*reinstall npl0"):

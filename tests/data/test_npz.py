@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from npl0.data import DataError, load_dataset
-from npl0.data.idx import TRAIN_IMAGES, write_idx
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (9, 6, 5), np.uint8)
 LABELS = np.array([0, 1, 2, 3, 11, 0, 1, 2, 3])
@@ -64,8 +63,8 @@ def test_several_in_a_folder_are_refused_by_name(save, tmp_path):
         load_dataset("mnist", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "other"), [("mnist", f"{TRAIN_IMAGES}.gz"), ("cifar10", "data_batch_1.bin")])
-def test_the_files_of_the_set_are_preferred(name, other, save, tmp_path):
+@pytest.mark.parametrize(("name", "other"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "data_batch_1.bin")])
+def test_the_files_of_the_set_are_preferred(name, other, save, tmp_path, write_idx):
     save(**arrays())
     write_idx(tmp_path / other, PIXELS)
     with pytest.raises(DataError, match=r"found there: .*fashion\.npz"):

@@ -1,10 +1,9 @@
 """The synthetic set is the same everywhere, and neither trivial nor impossible to learn."""
 
 import numpy as np
-import pytest
 
-from npl0.data import DataError, Dataset
-from npl0.data.synthetic import load_synthetic
+from npl0.data import Dataset
+from npl0.data.synthetic import load
 
 
 def linear_accuracy(train: Dataset, test: Dataset) -> float:
@@ -20,7 +19,7 @@ def linear_accuracy(train: Dataset, test: Dataset) -> float:
 
 
 def test_shape_and_content():
-    dataset = load_synthetic()
+    dataset = load()
     assert dataset.train_images.shape == (2000, 1, 28, 28) and dataset.test_images.shape == (500, 1, 28, 28)
     assert dataset.n_classes == 10 and not dataset.canonical
     assert np.bincount(dataset.train_labels, minlength=10).min() > 150
@@ -29,22 +28,16 @@ def test_shape_and_content():
 
 def test_same_bits_on_every_platform():
     expected = "5a8f6d91fc17e3dd16d1bdca270b8534c50196487e6f4fb6007f86ea1ba64dcb"
-    assert load_synthetic().fingerprint == expected
+    assert load().fingerprint == expected
 
 
 def test_seeds_give_other_samples_of_the_same_task():
-    first, second = load_synthetic(), load_synthetic(seed=1)
+    first, second = load(), load(seed=1)
     assert first.fingerprint != second.fingerprint
     assert not np.array_equal(first.train_images[:500], first.test_images)
     assert 0.8 < linear_accuracy(first, second) < 0.97
 
 
 def test_a_linear_classifier_learns_most_of_it():
-    dataset = load_synthetic()
+    dataset = load()
     assert 0.8 < linear_accuracy(dataset, dataset) < 0.97
-
-
-@pytest.mark.parametrize(("n_train", "n_test"), [(0, 5), (5, 0), (-1, 5)])
-def test_sizes_are_checked(n_train, n_test):
-    with pytest.raises(DataError, match=f"of {n_train} training and {n_test} test images; choose at least 1"):
-        load_synthetic(n_train, n_test)

@@ -6,11 +6,10 @@ import pytest
 
 from npl0.cli import run as run_module
 from npl0.data import load_dataset
-from npl0.data.idx import write_idx
 
 
 @pytest.fixture(scope="module")
-def small_mnist(tmp_path_factory):
+def small_mnist(tmp_path_factory, write_idx):
     """Write the first images of MNIST as four IDX files."""
     folder = tmp_path_factory.mktemp("mnist")
     data = load_dataset("mnist")

@@ -31,8 +31,7 @@ def _evaluate(options: Any) -> None:
         _note("this is not the data that the network was trained on")
     if header.get("settings", {}).get("validation"):
         _note("the accuracies in this run's result.json are those of its validation split, not of this one")
-    part = (getattr(dataset, f"{options.split}_{what}") for what in ("images", "labels"))
-    images, labels = part
+    images, labels = (getattr(dataset, f"{options.split}_{what}") for what in ("images", "labels"))
     with runtime.Workers(options.threads or runtime.available_threads()) as workers:
         correct = training.count_correct(sparse.fold_batchnorm(network), images, labels, workers)
     weights = training.WeightCount.of_network(network)
@@ -61,11 +60,10 @@ def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, off
     settings = header.get("settings", {})
     if data_dir is None and "data" not in settings:
         raise data.DataError("this model file names no data set; give --data-dir with its files")
-    if data_dir is None:
-        dataset = data.load_dataset(settings["data"], settings.get("data_dir") or None, offline)
-    else:
-        # IDX files hold grey images and CIFAR-10's format RGB; an .npz file may take the place of either.
-        dataset = data.load_dataset("cifar10" if network.input_shape[0] == 3 else "mnist", data_dir, offline)
+    # IDX files hold grey images and CIFAR-10's format RGB; an .npz file may take the place of either.
+    own = "cifar10" if network.input_shape[0] == 3 else "mnist"
+    name, path = (own, data_dir) if data_dir else (settings["data"], settings.get("data_dir") or None)
+    dataset = data.load_dataset(name, path, offline)
     try:
         runs.check_data(network, dataset.name, dataset.image_shape, dataset.n_classes)
     except ConfigError as error:

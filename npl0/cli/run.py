@@ -12,15 +12,7 @@ from typing import Any
 
 from npl0 import cli, data, runs, runtime, training
 from npl0.cli.guard import guard
-from npl0.settings.flags import (
-    Parser,
-    add_config_flags,
-    add_thread_flag,
-    flag_name,
-    flag_of_setting,
-    merge,
-    settings_from,
-)
+from npl0.settings.flags import Parser, add_config_flags, add_thread_flag, flag_name, merge, settings_from
 from npl0.settings.sections import SECTIONS, RunConfig, build_config
 from npl0.settings.toml import format_toml, read_toml
 
@@ -176,9 +168,6 @@ class Command:
             if not options.quiet and not options.json:
                 print(line, flush=True)
 
-        def wait(holder: str) -> None:
-            self._note(f"waiting for {holder}, which works in {folder.path}")
-
         self._check()
         folder.check_writable()
         dataset = self._load_data()
@@ -191,7 +180,8 @@ class Command:
             run = runs.Run(self.config, dataset, folder, workers, self.bar, announce, options.force)
             with say_if_slow("compiling the kernels (once on a machine; some seconds)", 1.0, options.quiet):
                 runs.compile_kernels(run.network)
-            with folder.opened(options.force, wait):
+            waiting = f"which works in {folder.path}"
+            with folder.opened(options.force, lambda holder: self._note(f"waiting for {holder}, {waiting}")):
                 # Another process may have finished the run in the meantime.
                 if result := self._find_result():
                     return result
@@ -202,8 +192,9 @@ class Command:
     @contextmanager
     def _warnings_as_notes(self) -> Iterator[None]:
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            is_pruning = isinstance(message, runs.PruningWarning)
-            self.bar.write(f"warning: {message.text(flag_of_setting) if is_pruning else message}")
+            if isinstance(message, runs.PruningWarning):
+                message = message.text(lambda name: flag_name("", name))
+            self.bar.write(f"warning: {message}")
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", runs.PruningWarning)

@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def describe_environment(threads: int, dataset: Dataset) -> dict[str, Any]:
     return {
         "npl0": __version__,
         "python": sys.version.split()[0],
-        **{name: _version(name) for name in ("numpy", "scipy", "numba", "threadpoolctl", "tqdm")},
+        **{name: version(name) for name in ("numpy", "scipy", "numba", "threadpoolctl", "tqdm")},
         "blas": [
             {key: pool.get(key) for key in ("internal_api", "version", "architecture")}
             for pool in threadpool_info()
@@ -40,13 +40,6 @@ def describe_environment(threads: int, dataset: Dataset) -> dict[str, Any]:
         "threads": threads,
         "data": describe_data(dataset),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_name() -> str:

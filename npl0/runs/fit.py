@@ -77,9 +77,9 @@ def fit(
     stage = Stage(getattr(pruner, "stage", "train"), Recipe(**recipe), seed)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed = {seed!r} is out of range: it must be a whole number of at least 0")
-    images, labels = _checked(network, images, labels, "images", "labels")
+    images, labels = _checked(network, images, labels)
     if validation is not None:
-        validation = _checked(network, *validation, "validation images", "validation labels")
+        validation = _checked(network, *validation, "validation ")
     for change in ("shift", "flip"):
         if getattr(stage.recipe, change) and images.ndim != 4:
             raise ValueError(
@@ -153,25 +153,23 @@ def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _checked(
-    network: Network, images: np.ndarray, labels: np.ndarray, images_name: str, labels_name: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _checked(network: Network, images: np.ndarray, labels: np.ndarray, part: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels in the types that training takes; ValueError if they do not fit the network."""
     try:
         network.check_images(images)
     except ValueError as error:
-        raise ValueError(f"{images_name}: {error}") from error
+        raise ValueError(f"{part}images: {error}") from error
     if len(images) == 0:
-        raise ValueError(f"{images_name}: there is none; at least one is needed")
+        raise ValueError(f"{part}images: there is none; at least one is needed")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(images),):
         found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
         raise ValueError(
-            f"{labels_name} must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot "
-            "labels become integers by labels.argmax(axis=1)"
+            f"{part}labels must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot labels "
+            "become integers by labels.argmax(axis=1)"
         )
     if len(network.output_shape) != 1:
         raise ValueError(f"the network outputs {network.output_shape} per image; it must end in one number per class")
     classes = network.output_shape[0]
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"{labels_name} must lie in 0..{classes - 1}, found {labels.min()} to {labels.max()}")
+        raise ValueError(f"{part}labels must lie in 0..{classes - 1}, found {labels.min()} to {labels.max()}")
     return images, labels.astype(np.int64)

@@ -79,8 +79,6 @@ class Run:
         self.pruner: Pruner = build_pruner(config, self.network)
         self.monitor = CollapseMonitor(self.network, self.pruner.remedies)
 
-    # ---- the flow -------------------------------------------------------------------------------------------
-
     def execute(self) -> dict[str, Any]:
         """Run every stage that is still to be done, record the result and return it.
 
@@ -151,17 +149,16 @@ class Run:
         where = "validation" if self.validation else "test"
         self.announce(f"{what}: {where} accuracy {100 * correct / len(self.held_out[1]):.2f} %, {weights}")
 
-    # ---- checkpoints ----------------------------------------------------------------------------------------
-
     def save(self) -> None:
         """Write the checkpoint."""
         self.checkpoint.save(self.state, self.network, self.pruner, self.optimizer)
 
     def _restore(self) -> None:
         with self.checkpoint.loading() as (state, arrays):
-            if self.start is not None and (state.init_from or {}).get("sha256") != self.start.sha256:
+            origin = self.start.origin if self.start is not None else state.init_from
+            if (state.init_from or {}).get("sha256") != (origin or {}).get("sha256"):
                 path = self.folder.checkpoint
-                raise CheckpointError(f"{path} began from another network than {self.start.path}; repeat with --force")
+                raise CheckpointError(f"{path} began from another network than {origin['path']}; repeat with --force")
             self.network.load_state(arrays["network"])
             pruner = self.pruner
             if state.stage == "retrain":
@@ -171,8 +168,6 @@ class Run:
             self.pruner.load_state(arrays["pruner"])
             self.optimizer.load_state(arrays["optimizer"])
             self.state = state
-
-    # ---- the result -----------------------------------------------------------------------------------------
 
     def _record(self) -> dict[str, Any]:
         layers = measure_layers(self.network)

@@ -65,14 +65,16 @@ class ProgressBar(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         """Describe the epoch, and how long the rest of the run will take."""
+        if self.quiet:
+            return
         epochs = self.stage.recipe.epochs
         left = epochs - row.epoch + (self.retrain_epochs if row.stage == "train" else 0)
-        self.write(describe_epoch(row, epochs, left * progress.seconds / progress.epoch))
+        if not self.quiet:
+            self.write(describe_epoch(row, epochs, left * progress.seconds / progress.epoch))
 
     def write(self, line: str) -> None:
-        """Print a line on stderr, above the bar, unless the bar is quiet."""
-        if not self.quiet:
-            tqdm.write(line, file=sys.stderr)
+        """Print a line on stderr, above the bar."""
+        tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Finish the bar."""

@@ -17,16 +17,10 @@ from npl0.storage.model_file import find_model, load_model
 
 @dataclass(frozen=True)
 class Start:
-    """The arrays of a network to start from, with the path and the SHA-256 of their file."""
+    """The arrays of a network to start from; `origin` holds the `path` and the `sha256` of their file."""
 
-    path: str
-    sha256: str
+    origin: dict[str, str]
     arrays: dict[str, np.ndarray]
-
-    @property
-    def origin(self) -> dict[str, str]:
-        """What a checkpoint and a result record."""
-        return {"path": self.path, "sha256": self.sha256}
 
 
 def digest_start(source: str) -> str | None:
@@ -75,7 +69,7 @@ def load_start(config: RunConfig, network: Network) -> Start:
             f"cannot start from {source}: it was not trained with --data {config.data} --validation "
             f"{config.validation} --seed {config.seed}, so it may have seen the images that this run holds out"
         )
-    return Start(str(path), _sha256(path), stored.state())
+    return Start({"path": str(path), "sha256": _sha256(path)}, stored.state())
 
 
 def _split(settings: dict[str, Any]) -> tuple[Any, ...]:

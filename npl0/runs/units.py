@@ -13,16 +13,7 @@ def is_chain(masks: Masks) -> bool:
 
 
 def unit_links(masks: Masks) -> dict[str, np.ndarray]:
-    """Return, for each layer of a chain, which units have a kept weight from which units of the layer before.
-
-    Parameters
-    ----------
-    masks : masks of layers in the order of the forward pass, for which `is_chain` holds.
-
-    Returns
-    -------
-    links : bool (outputs, inputs) by parameter name.
-    """
+    """Return, for each layer of a chain, which units have a kept weight from which units before: bool (out, in)."""
     links: dict[str, np.ndarray] = {}
     inputs = 0
     for name, mask in masks.items():

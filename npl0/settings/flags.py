@@ -60,11 +60,6 @@ def flag_name(section: str, name: str) -> str:
     return "--" + (f"retrain_{name}" if section == "retrain" else name).replace("_", "-")
 
 
-def flag_of_setting(name: str) -> str:
-    """Return the flag of a setting of a method, by its name alone."""
-    return flag_name("", name)
-
-
 def _add_section(group: argparse._ArgumentGroup, name: str, section: type[Settings]) -> None:
     for entry in declared(section):
         words = [word for word in (allowed_range(entry.metadata), f"default {entry.default!r}") if word]

@@ -65,8 +65,6 @@ class ProgressBar(Observer):
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         """Describe the epoch, and how long the rest of the run will take."""
-        if self.quiet:
-            return
         epochs = self.stage.recipe.epochs
         left = epochs - row.epoch + (self.retrain_epochs if row.stage == "train" else 0)
         if not self.quiet:

@@ -17,10 +17,7 @@ from npl0.storage.description import build_described
 def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
     """Build the network of a run for its data; without the data, one whose weights are not drawn, to look at.
 
-    Raises
-    ------
-    ConfigError
-        If the settings of the network do not fit together, or it does not take the images or classes of the data.
+    ConfigError if its settings do not fit together, or it does not take the images or classes of the data.
     """
     source = DATASETS[config.data] if dataset is None else dataset
     shape, classes = source.image_shape, source.n_classes

@@ -21,14 +21,7 @@ def make_result(
     layers: list[LayerMeasure],
     total: int,
 ) -> dict[str, Any]:
-    """Return the content of result.json.
-
-    Parameters
-    ----------
-    config, dataset : what the run was made from.
-    state, network, layers : where it ended.
-    total : the number of images on which the accuracies were measured.
-    """
+    """Return the content of result.json; accuracies were measured on `total` images."""
     others = [parameter.value for parameter in network.parameters if parameter.kind != "weight"]
     weights = WeightCount.of_network(network)
     points, kept = dict(state.correct), dict(state.kept)

@@ -87,8 +87,5 @@ def settings_from(namespace: argparse.Namespace) -> dict[str, Any]:
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Return base, overridden by the settings of over; sections are merged."""
-    merged = dict(base)
-    for key, value in over.items():
-        both_are_sections = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = {**base[key], **value} if both_are_sections else value
-    return merged
+    sections = {key: {**base[key], **over[key]} for key in over if isinstance(base.get(key), dict)}
+    return {**base, **over, **sections}

@@ -140,8 +140,13 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
                 raise ConfigError(f"[{name}] must be a section of settings, not {values!r}")
             check_keys(values, [entry.name for entry in declared(section)], f"setting of [{name}]")
             merged[name].update(values)
+    sections = {}
     # Sections of other methods are built too, so that a wrong value in them is reported.
-    sections = {name: _build_section(name, section, merged[name]) for name, section in SECTIONS.items()}
+    for name, section in SECTIONS.items():
+        try:
+            sections[name] = section(**merged[name])
+        except ConfigError as error:
+            raise ConfigError(f"[{name}] {error}") from error
     scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
     return RunConfig(
         **scalars,
@@ -150,13 +155,6 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
         retrain=sections["retrain"],
         network=settings.get("network"),
     )
-
-
-def _build_section(name: str, section: type[Settings], values: dict[str, Any]) -> Settings:
-    try:
-        return section(**values)
-    except ConfigError as error:
-        raise ConfigError(f"[{name}] {error}") from error
 
 
 def check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> None:

@@ -78,7 +78,14 @@ class Dataset:
             changes["mean"], changes["std"] = channel_statistics(self.train_images)
         for name, value in {**changes, "fingerprint": digest.hexdigest()}.items():
             object.__setattr__(self, name, value)
-        self._check_statistics()
+        channels, mean, std = self.train_images.shape[1], self.mean, self.std
+        sound = all(0 <= m <= 1 for m in mean) and all(0 < s <= 0.5 for s in std)
+        if not sound or not len(mean) == len(std) == channels:
+            shown = " and standard deviations ".join(", ".join(f"{x:g}" for x in values) for values in (mean, std))
+            raise DataError(
+                f"{self.name}: its channels ({channels}) have means {shown} on the scale 0..1; each needs one of both, "
+                "in [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
+            )
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train_labels)} training and {len(self.test_labels)} test images"
@@ -118,16 +125,6 @@ class Dataset:
                 "them from one set"
             )
 
-    def _check_statistics(self) -> None:
-        channels, mean, std = self.train_images.shape[1], self.mean, self.std
-        sound = all(0 <= m <= 1 for m in mean) and all(0 < s <= 0.5 for s in std)
-        if not sound or not len(mean) == len(std) == channels:
-            shown = " and standard deviations ".join(", ".join(f"{x:g}" for x in values) for values in (mean, std))
-            raise DataError(
-                f"{self.name}: its channels ({channels}) have means {shown} on the scale 0..1; each needs one of both, "
-                "in [0, 1] and (0, 0.5]; a constant channel cannot be normalised: remove it"
-            )
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape `(C, H, W)` of one image."""
@@ -163,9 +160,7 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         for start in range(0, len(images), 256):
             counts += np.bincount(images[start : start + 256, channel].reshape(-1), minlength=256)
         histogram = counts.tolist()
-        n = sum(histogram)
-        s1 = sum(value * count for value, count in enumerate(histogram))
-        s2 = sum(value * value * count for value, count in enumerate(histogram))
+        n, s1, s2 = (sum(value**power * count for value, count in enumerate(histogram)) for power in range(3))
         means.append(s1 / (255 * n))
         stds.append(math.sqrt(n * s2 - s1 * s1) / (255 * n))
     return tuple(means), tuple(stds)

@@ -43,22 +43,24 @@ def load_dataset(name: str, data_dir: str | Path | None = None, offline: bool = 
     """
     if name not in DATASETS:
         raise DataError(f"data set {name!r} is unknown: {suggest(name, DATASETS)}")
-    source, path = DATASETS[name], None if data_dir is None else Path(data_dir)
-    if path is not None:
-        if not source.own_files:
-            raise DataError(
-                f"the {name} set is made, not read, so {path} cannot replace it; leave the data directory out, or load "
-                "the files as mnist"
-            )
-        if not path.exists():
-            raise DataError(f"data directory {path} does not exist; name one that holds {source.own_files}, or an .npz")
+    source = DATASETS[name]
+    load = import_module(source.module).load
+    if data_dir is None:
+        return load(None, offline, quiet)
+    path = Path(data_dir)
+    if not source.own_files:
+        raise DataError(
+            f"the {name} set is made, not read, so {path} cannot replace it; leave the data directory out, or load the "
+            "files as mnist"
+        )
+    if not path.exists():
+        raise DataError(f"data directory {path} does not exist; name one that holds {source.own_files}, or an .npz")
     try:
-        if path is not None and (archive := _find_npz(path, source.pattern)) is not None:
-            return _load_npz(archive, name_of(path))
-        return import_module(source.module).load(path, offline, quiet)
+        archive = _find_npz(path, source.pattern)
+        return load(path, offline, quiet) if archive is None else _load_npz(archive, name_of(path))
     except DataError as error:
         # A Dataset does not know where its arrays come from.
-        if path is None or str(path) in str(error):
+        if str(path) in str(error):
             raise
         raise DataError(f"{path}: {error}") from error
 

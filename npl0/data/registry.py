@@ -13,11 +13,11 @@ class Source:
 
     Parameters
     ----------
-    module : the name of its module, which has the function `load`.
+    module : the name of its module.
     image_shape : (channels, height, width) of its images.
     n_classes : the number of its classes.
-    place : where a set comes from that needs no download; empty if it is downloaded.
-    own_files : the files of a data directory that replace it, for help texts; empty if none can.
+    place : where it comes from if it needs no download; empty if it is downloaded.
+    own_files : the files of a data directory that replace it, for messages; empty if none can.
     pattern : a regular expression found in the names of these files.
     """
 

@@ -16,7 +16,7 @@ FORMAT = "npl0-1"
 _HEADER = "header"
 # What zipfile, zlib and NumPy raise for a damaged file.
 DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
-_REMEDIES = {"a checkpoint": "delete it to start anew", "a model": "name another, or make it again"}
+_REMEDIES = {"checkpoint": "delete it to start anew", "model": "name another, or make it again"}
 
 
 class CheckpointError(Npl0Error, ValueError):
@@ -34,42 +34,32 @@ def save_arrays(
         (np.savez_compressed if compress else np.savez)(file, **content)
 
 
-def load_arrays(path: str | Path, what: str = "a checkpoint") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read the header and the arrays that `save_arrays` wrote.
+def load_arrays(path: str | Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read the header and the arrays that `save_arrays` wrote; `kind` is "checkpoint" or "model", as in the header.
 
-    Parameters
-    ----------
-    path : the file.
-    what : `a checkpoint` or `a model`: what messages call the file, and which remedy they name.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, or was not written by npl0.
+    CheckpointError if the file is missing or damaged, or holds something else.
     """
-    path, remedy = Path(path), _REMEDIES[what]
+    path, remedy = Path(path), _REMEDIES[kind]
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
         arrays = read_npz(path)
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except DAMAGE as error:
-        raise CheckpointError(f"{path} is damaged or not {what} of npl0's ({error}); {remedy}") from error
+        raise CheckpointError(f"{path} is damaged or not a {kind} of npl0's ({error}); {remedy}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} was not written by this version of npl0 (format {FORMAT}); {remedy}")
-    if header.pop("arrays", None) != list(arrays):
-        raise CheckpointError(f"{path} is damaged (its arrays are not those its header lists); {remedy}")
-    return header, arrays
+        fault = f"was not written by this version of npl0 (format {FORMAT})"
+    elif header.pop("arrays", None) != list(arrays):
+        fault = "is damaged (its arrays are not those its header lists)"
+    elif header.get("kind") != kind:
+        fault = f"holds a {header.get('kind')}, not a {kind}"
+    else:
+        return header, arrays
+    raise CheckpointError(f"{path} {fault}; {remedy}")
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` archive, verify their checksums, and refuse pickled objects.
-
-    Raises
-    ------
-    Exception
-        One of `DAMAGE`, if the file cannot be read, is damaged, or holds objects.
-    """
+    """Read all arrays of an `.npz` archive; raise one of `DAMAGE` if it is unreadable, damaged, or holds pickles."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():

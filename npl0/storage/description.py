@@ -30,10 +30,7 @@ def layer_classes() -> dict[str, type[Layer]]:
 def describe_network(network: Network) -> dict[str, Any]:
     """Return what a network is built from, without its arrays, as plain JSON values.
 
-    Raises
-    ------
-    ValueError
-        If one of the user's own layers has the name of a layer of `npl0.nn`.
+    ValueError if one of the user's own layers has the name of a layer of `npl0.nn`.
     """
     for layer in network.layers:
         name = type(layer).__name__
@@ -96,9 +93,9 @@ def build_described(
     if not isinstance(entries, Sequence) or not all(isinstance(e, Mapping) and "layer" in e for e in entries):
         raise ValueError('layers must be a list of entries like {layer = "Linear", out_features = 10}')
     for number, entry in enumerate(entries, 1):
-        inferred = {"in_channels": shape[0], "features": shape[0], "in_features": math.prod(shape)}
+        sizes = {"in_channels": shape[0], "features": shape[0], "in_features": math.prod(shape)}
         with numbered(number, entry["layer"]):
-            layers.append(_build_layer(entry, {**inferred, "mean": mean, "std": std}))
+            layers.append(_build_layer(entry, {**sizes, "mean": mean, "std": std}))
             shape = layers[-1].output_shape(shape)
     # Constructors make float32 arrays; only `initialise` makes others.
     if seed is None and description.get("dtype", "float32") != "float32":

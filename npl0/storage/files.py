@@ -9,8 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-# Seconds between two attempts to take a lock.
-POLL_INTERVAL = 0.2
+POLL_INTERVAL = 0.2  # seconds between two attempts to take a lock
 # What a file system without locks answers, as on some clusters.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -19,8 +18,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error.
 
-    Readers therefore see either the old file or the whole new one. An OSError that names no file gets `path` as its
-    filename.
+    Readers therefore see either the old file or the whole new one.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -28,7 +26,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        # A write that fails on a full disk does not know its file.
+        # A write that fails on a full disk does not name its file.
         if error.filename is None:
             error.filename = str(path)
         raise
@@ -51,13 +49,8 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
 
     Parameters
     ----------
-    path : the lock file; a symbolic link is refused.
+    path : the lock file. OSError if it cannot be opened or is a symbolic link.
     waiting : called once, with the name of the process that holds the lock, if there is something to wait for.
-
-    Raises
-    ------
-    OSError
-        If the lock file cannot be opened.
     """
     # The soft lock that filelock falls back to would outlive a killed process.
     lock = FileLock(path, poll_interval=POLL_INTERVAL, fallback_to_soft=False, on_acquired=_write_holder)

@@ -25,8 +25,6 @@ def save_model(path: str | Path, network: Network, **header: Any) -> None:
     ------
     ValueError
         If there are more classes than outputs.
-    OSError
-        If the file cannot be written.
     """
     if "classes" in header and len(header["classes"]) > network.output_shape[0]:
         raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
@@ -53,9 +51,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
         If there is no such file, or it is damaged, or not a model.
     """
     path = find_model(path)
-    header, arrays = load_arrays(path, "a model")
-    if header.get("kind") != "model":
-        raise CheckpointError(f"{path} holds a {header.get('kind')}, not a model; name a model.npz or its run folder")
+    header, arrays = load_arrays(path, "model")
     try:
         network = build_described(header["network"])
         network.load_state(arrays)
@@ -67,30 +63,22 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
 def find_model(path: str | Path) -> Path:
     """Return the model file in a run folder; a path that is not a folder is returned unchanged.
 
-    Raises
-    ------
-    CheckpointError
-        If it does not exist, or is a folder without one; the message says why, and what to pass instead.
+    CheckpointError, which says why and what to pass instead, if there is no such path or no model in the folder.
     """
     folder = Path(path)
+    model = folder / "model.npz"
+    if folder.is_file() or model.is_file():
+        return folder if folder.is_file() else model
     if not folder.exists():
-        here = f"the current directory is {Path.cwd()}"
-        raise CheckpointError(f"{folder} does not exist ({here}); name a finished run or its model.npz")
-    if not folder.is_dir():
-        return folder
-    path = folder / "model.npz"
-    if path.is_file():
-        return path
-    if (folder / "checkpoint.npz").is_file():
-        raise CheckpointError(
-            f"the run {folder} is not finished; finish it with: python -m npl0.run --config {folder / 'config.toml'} "
-            f"--out {folder.parent}"
-        )
-    if (folder / "result.json").is_file():
-        raise CheckpointError(
-            f"the run {folder} is finished, but its model.npz is not there; repeat the run in another --out, or "
-            "replace this one with --force"
-        )
-    inside = sorted(entry.parent.name for entry in folder.glob("*/model.npz"))
-    hint = f"; it holds the runs {', '.join(inside[:5])}: name one of them" if inside else ""
-    raise CheckpointError(f"{folder} has no model.npz{hint or '; name the folder of a finished run'}")
+        fault = f"{folder} does not exist (the current directory is {Path.cwd()}); name a finished run or its model.npz"
+    elif (folder / "checkpoint.npz").is_file():
+        command = f"python -m npl0.run --config {folder / 'config.toml'} --out {folder.parent}"
+        fault = f"the run {folder} is not finished; finish it with: {command}"
+    elif (folder / "result.json").is_file():
+        remedy = "repeat the run in another --out, or replace this one with --force"
+        fault = f"the run {folder} is finished, but its model.npz is not there; {remedy}"
+    else:
+        inside = sorted(entry.parent.name for entry in folder.glob("*/model.npz"))
+        hint = f"it holds the runs {', '.join(inside[:5])}: name one of them" if inside else ""
+        fault = f"{folder} has no model.npz; {hint or 'name the folder of a finished run'}"
+    raise CheckpointError(fault)

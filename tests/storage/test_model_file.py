@@ -122,7 +122,7 @@ def test_what_is_no_model_is_told(tmp_path):
         with pytest.raises(CheckpointError, match=r"not a model of npl0's \(.*zip file.*\); name another"):
             npl0.load_model(path)
     save_arrays(path, {"kind": "checkpoint"}, {})
-    with pytest.raises(CheckpointError, match=r"holds a checkpoint, not a model"):
+    with pytest.raises(CheckpointError, match=r"holds a checkpoint, not a model; name another"):
         npl0.load_model(path)
     save_arrays(path, {"kind": "model", "format": "npl0-0"}, {})
     with pytest.raises(CheckpointError, match=r"was not written by this version of npl0"):
@@ -175,7 +175,7 @@ def _same_or_refused(path):
         header, arrays = load_arrays(path)
     except CheckpointError:
         return
-    assert header["kind"] == "test" and arrays.keys() == _ARRAYS.keys()
+    assert header["kind"] == "checkpoint" and arrays.keys() == _ARRAYS.keys()
     for name, array in _ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array)
 
@@ -184,7 +184,7 @@ def _same_or_refused(path):
 @given(data=st.data(), compress=st.booleans())
 def test_no_damage_goes_unnoticed(tmp_path, data, compress):
     path = tmp_path / "c.npz"
-    save_arrays(path, {"kind": "test"}, _ARRAYS, compress)
+    save_arrays(path, {"kind": "checkpoint"}, _ARRAYS, compress)
     content = bytearray(path.read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
         content[position] ^= data.draw(st.integers(1, 255))
@@ -193,9 +193,9 @@ def test_no_damage_goes_unnoticed(tmp_path, data, compress):
 
 
 def test_arrays_come_back_exactly(tmp_path):
-    save_arrays(tmp_path / "c.npz", {"kind": "test", "x": 0.1}, _ARRAYS)
+    save_arrays(tmp_path / "c.npz", {"kind": "checkpoint", "x": 0.1}, _ARRAYS)
     header, arrays = load_arrays(tmp_path / "c.npz")
-    assert header == {"format": "npl0-1", "kind": "test", "x": 0.1}
+    assert header == {"format": "npl0-1", "kind": "checkpoint", "x": 0.1}
     for name, array in _ARRAYS.items():
         assert arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(arrays[name], array)
@@ -210,7 +210,7 @@ def test_pickles_are_neither_written_nor_read(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "c.npz"
-    save_arrays(path, {"kind": "test"}, _ARRAYS)
+    save_arrays(path, {"kind": "checkpoint"}, _ARRAYS)
     before = path.read_bytes()
 
     class Bad:
@@ -218,7 +218,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        save_arrays(path, {"kind": "test"}, {"a": Bad()})
+        save_arrays(path, {"kind": "checkpoint"}, {"a": Bad()})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.npz"]
 
@@ -226,7 +226,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, compress):
     path, arrays = tmp_path / "a.npz", {"w": np.arange(24.0).reshape(4, 6), "mask": np.eye(3) > 0}
-    save_arrays(path, {"kind": "test", "number": 1}, arrays, compress)
+    save_arrays(path, {"kind": "checkpoint", "number": 1}, arrays, compress)
     sound, (header, _) = path.read_bytes(), load_arrays(path)
     generator = np.random.default_rng(0)
     for bit in generator.choice(8 * len(sound), 1500, replace=False):

@@ -68,7 +68,7 @@ class Checkpoint:
         parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}
         try:
             # Through JSON, so that both sides have JSON's types.
-            if header["kind"] != "checkpoint" or header["settings"] != json.loads(json.dumps(self.settings)):
+            if header["settings"] != json.loads(json.dumps(self.settings)):
                 raise CheckpointError(f"{self.path} belongs to a training with other settings; {self.remedy}")
             if header["fingerprint"] != self.fingerprint:
                 raise CheckpointError(f"{self.path} was made with other data; {self.remedy}")

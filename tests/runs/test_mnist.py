@@ -1,4 +1,4 @@
-"""The whole flow on real MNIST, small: the first 6,000 training and 2,000 test images."""
+"""The whole flow on real MNIST, small: the first 4,000 training and 2,000 test images."""
 
 import json
 
@@ -13,7 +13,7 @@ def small_mnist(tmp_path_factory, write_idx):
     """Write the first images of MNIST as four IDX files."""
     folder = tmp_path_factory.mktemp("mnist")
     data = load_dataset("mnist")
-    parts = {"train": (data.train_images, data.train_labels, 6000), "t10k": (data.test_images, data.test_labels, 2000)}
+    parts = {"train": (data.train_images, data.train_labels, 4000), "t10k": (data.test_images, data.test_labels, 2000)}
     for stem, (images, labels, count) in parts.items():
         write_idx(folder / f"{stem}-images-idx3-ubyte.gz", images[:count, 0])
         write_idx(folder / f"{stem}-labels-idx1-ubyte", labels[:count].astype("uint8"))
@@ -30,8 +30,8 @@ def run(small_mnist, out, capsys, *flags):
 
 
 def test_lenet5_learns_is_pruned_and_recovers(small_mnist, tmp_path, capsys):
-    flags = ("--epochs", "6", "--retrain-epochs", "2", "--l0-lambda", "2", "--ramp-epochs", "2")
-    result = run(small_mnist, tmp_path, capsys, *flags, "--gate-learning-rate", "0.2", "--learning-rate", "2e-3")
+    flags = ("--epochs", "4", "--retrain-epochs", "1", "--l0-lambda", "2", "--ramp-epochs", "2", "--batch-size", "64")
+    result = run(small_mnist, tmp_path, capsys, *flags, "--gate-learning-rate", "0.2")
     assert result["total"] == 2000 and not result["data"]["canonical"]
     # Without the flow these would be 0.1 and 1: the guesses of an untrained network, and nothing pruned.
     assert result["accuracy"]["retrained"] > 0.94

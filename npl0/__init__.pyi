@@ -19,7 +19,6 @@ from .nn import build_lenet5 as build_lenet5
 from .nn import build_lenet300 as build_lenet300
 from .nn import build_model as build_model
 from .nn import build_vgg16 as build_vgg16
-from .sparse import fold_batchnorm as fold_batchnorm
 from .pruning import L0 as L0
 from .pruning import FixedMask as FixedMask
 from .pruning import Magnitude as Magnitude
@@ -34,6 +33,7 @@ from .runs import fit as fit
 from .runtime import ConfigError as ConfigError
 from .runtime import Npl0Error as Npl0Error
 from .runtime import Workers as Workers
+from .sparse import fold_batchnorm as fold_batchnorm
 from .storage import CheckpointError as CheckpointError
 from .storage import load_model as load_model
 from .storage import save_model as save_model

@@ -9,18 +9,10 @@ from npl0.runtime.settings import Npl0Error
 
 
 def guard(work: Callable[[], int | None], prog: str, interrupted: str = "interrupted") -> int:
-    """Do the work and return its exit code, 0 if it returns None; turn an expected error into a message and a code.
+    """Do the work of the command `prog` and return its exit code, 0 if it returns None.
 
-    Parameters
-    ----------
-    work : the work of the command.
-    prog : the name of the command in messages.
-    interrupted : the message after Ctrl-C, whose exit code is 130.
-
-    Raises
-    ------
-    BrokenPipeError
-        If nobody reads the output any more; `exit_with` handles it.
+    An expected error becomes one line on stderr and its exit code, Ctrl-C the line `interrupted` and 130. A closed
+    pipe (BrokenPipeError) is left to `exit_with`.
     """
     try:
         return work() or 0

@@ -29,19 +29,9 @@ class Source:
     pattern: str = ""
 
 
+CIFAR10_FILES = "the six .bin files of CIFAR-10 or their archive"
 DATASETS: dict[str, Source] = {
-    "mnist": Source(
-        module="npl0.data.mnist",
-        image_shape=(1, 28, 28),
-        place="inside the package",
-        own_files="four IDX files like MNIST's",
-        pattern="-ubyte",
-    ),
-    "cifar10": Source(
-        module="npl0.data.cifar10",
-        image_shape=(3, 32, 32),
-        own_files="the six .bin files of CIFAR-10 or their archive",
-        pattern=r"_batch.*\.bin|cifar-10-b",
-    ),
-    "synthetic": Source(module="npl0.data.synthetic", image_shape=(1, 28, 28), place="made in memory"),
+    "mnist": Source("npl0.data.mnist", (1, 28, 28), 10, "inside the package", "four IDX files like MNIST's", "-ubyte"),
+    "cifar10": Source("npl0.data.cifar10", (3, 32, 32), 10, "", CIFAR10_FILES, r"_batch.*\.bin|cifar-10-b"),
+    "synthetic": Source("npl0.data.synthetic", (1, 28, 28), 10, "made in memory"),
 }

@@ -72,7 +72,7 @@ def check_gradient(
     entries: int = 400,
     step: float = 1e-5,
 ) -> Comparison:
-    """Compare hand-written gradients with central differences.
+    """Compare hand-written gradients with central differences; return the worst comparison over all arrays.
 
     With a random upstream gradient g, the loss is `L = sum(g * function(*arrays))`, and
 
@@ -91,15 +91,6 @@ def check_gradient(
     seed : seed of the upstream gradient and of the sample of entries.
     entries : number of entries to check in each array; in a larger array they are drawn without replacement.
     step : see above; the error is that of `compare`.
-
-    Returns
-    -------
-    comparison : the worst over all arrays, with the entries of all.
-
-    Raises
-    ------
-    ValueError
-        If an array is not float64 and C-contiguous, or the number of gradients is not that of the arrays.
     """
     if any(array.dtype != np.float64 or not array.flags.c_contiguous for array in arrays):
         raise ValueError("gradients are checked at C-contiguous float64 arrays only")

@@ -59,10 +59,7 @@ class Checkpoint:
     def loading(self) -> Iterator[tuple[TrainingState, dict[str, dict[str, np.ndarray]]]]:
         """Yield the stored state, and the arrays of `network`, `pruner` and `optimizer`, for the block to load them.
 
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, belongs to another training, or the block cannot load its arrays.
+        CheckpointError if the file is damaged, belongs to another training, or the block cannot load its arrays.
         """
         header, arrays = load_arrays(self.path)
         parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}

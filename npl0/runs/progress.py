@@ -39,17 +39,11 @@ class ProgressBar(Observer):
         self.stage, self.pruner = stage, pruner
         # In a log file, a line every ten seconds is enough.
         interval = 0.2 if sys.stderr.isatty() else 10
+        look = {"mininterval": interval, "maxinterval": interval, "dynamic_ncols": True, "leave": sys.stderr.isatty()}
+        total, done = (epochs * steps_per_epoch for epochs in (stage.recipe.epochs, progress.epoch))
+        done += progress.batch
         self._bar = tqdm(
-            total=stage.recipe.epochs * steps_per_epoch,
-            initial=progress.epoch * steps_per_epoch + progress.batch,
-            desc=stage.name,
-            unit="step",
-            mininterval=interval,
-            maxinterval=interval,
-            dynamic_ncols=True,
-            file=sys.stderr,
-            leave=sys.stderr.isatty(),
-            disable=self.quiet,
+            None, stage.name, total, initial=done, unit="step", file=sys.stderr, disable=self.quiet, **look
         )
 
     def after_step(self, progress: Progress, loss: float) -> None:

@@ -1,11 +1,10 @@
 """`python -m npl0 eval`: the accuracy of a stored network."""
 
 import json
-import sys
 from typing import Any
 
 from npl0 import data, runs, runtime, sparse, storage, training
-from npl0.cli.guard import guard
+from npl0.cli.guard import guard, note
 from npl0.runtime.settings import ConfigError
 from npl0.settings.flags import Parser, add_thread_flag
 
@@ -28,9 +27,9 @@ def _evaluate(options: Any) -> None:
     dataset = _dataset_for(network, header, options.data_dir, options.offline)
     same = dataset.fingerprint == header.get("data", {}).get("fingerprint")
     if not same:
-        _note("this is not the data that the network was trained on")
+        note("this is not the data that the network was trained on")
     if header.get("settings", {}).get("validation"):
-        _note("the accuracies in this run's result.json are those of its validation split, not of this one")
+        note("the accuracies in this run's result.json are those of its validation split, not of this one")
     images, labels = (getattr(dataset, f"{options.split}_{what}") for what in ("images", "labels"))
     with runtime.Workers(options.threads or runtime.available_threads()) as workers:
         correct = training.count_correct(sparse.fold_batchnorm(network), images, labels, workers)
@@ -69,7 +68,3 @@ def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, off
     except ConfigError as error:
         raise data.DataError(str(error)) from error
     return dataset
-
-
-def _note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)

@@ -45,3 +45,8 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         # The interpreter's flush of what is left would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def note(line: str) -> None:
+    """Print a note on stderr."""
+    print(f"note: {line}", file=sys.stderr)

@@ -1,11 +1,10 @@
 """`python -m npl0 predict`: classify images with a stored network."""
 
 import json
-import sys
 from typing import Any
 
 from npl0 import data, sparse, storage
-from npl0.cli.guard import guard
+from npl0.cli.guard import guard, note
 from npl0.settings.flags import Parser, at_least_one
 
 DESCRIPTION = """\
@@ -40,7 +39,7 @@ def _predict(options: Any) -> None:
     network, header = storage.load_model(options.run)
     # All files are read before the first line is printed, so that a bad one does not leave half an answer.
     parts = [
-        data.read_images(path, network.input_shape, options.scale, options.invert, _note) for path in options.images
+        data.read_images(path, network.input_shape, options.scale, options.invert, note) for path in options.images
     ]
     names = [
         path if len(part) == 1 else f"{path}[{i}]"
@@ -62,7 +61,3 @@ def _predict(options: Any) -> None:
         return
     for answer in answers:
         print(answer["image"] + "".join(f"  {c['class']} {100 * c['probability']:.2f} %" for c in answer["top"]))
-
-
-def _note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)

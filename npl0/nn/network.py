@@ -246,6 +246,8 @@ class Network:
             raise ValueError(f"images must have shape (N, {str(self.input_shape)[1:-1]}), not {images.shape}")
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise ValueError("images contain NaN or infinity; replace them before calling")
-        if isinstance(self.layers[0], Standardise) and images.size and 0 < images.max() <= 1:
-            largest = f"the largest value of the images is {images.max()}"
-            raise ValueError(f"{largest}, but the network takes pixel values in 0..255; multiply by 255")
+        if isinstance(self.layers[0], Standardise) and images.dtype != np.uint8 and images.size:
+            low, high = images.min(), images.max()
+            if low < 0 or high > 255 or (images.dtype.kind == "f" and 0 < high <= 1):
+                found = f"the values of the images range from {low:g} to {high:g}"
+                raise ValueError(f"{found}, but the network takes pixel values in 0..255; multiply 0..1 by 255")

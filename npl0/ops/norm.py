@@ -97,25 +97,18 @@ def batchnorm_backward_reference(
 def batchnorm_forward(
     x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float = EPSILON, new: Allocator = fresh
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Normalise x by its own mean and variance.
+    """Normalise x by its own mean and variance; ValueError if a feature has a single value, whose variance is 0.
 
     Returns
     -------
     y : the shape of x.
     cache : `(x, mean, inverse_std)`, x as (features, m), for the backward pass.
     statistics : `(mean, var)` for the running averages, with var divided by m - 1 instead of m.
-
-    Raises
-    ------
-    ValueError
-        If a feature has a single value, so that its variance is always 0.
     """
     rows = x.reshape(x.shape[0], -1)
     features, m = rows.shape
     if m < 2:
-        raise ValueError(
-            "batch norm needs at least 2 values a feature in training, so more than one example in every shard"
-        )
+        raise ValueError("batch norm needs at least 2 values a feature in training: more than one example per shard")
     mean, var, inverse_std = np.empty((3, features), x.dtype)
     y = new.output(rows.shape, x.dtype)
     batchnorm_kernel(rows, scale, shift, epsilon, y, mean, var, inverse_std)
@@ -135,17 +128,11 @@ def batchnorm_backward(
 
 
 def batchnorm_inference(
-    x: np.ndarray,
-    scale: np.ndarray,
-    shift: np.ndarray,
-    running_mean: np.ndarray,
-    running_var: np.ndarray,
-    epsilon: float = EPSILON,
-    new: Allocator = fresh,
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray, var: np.ndarray, new: Allocator = fresh
 ) -> np.ndarray:
-    """Normalise x by the running statistics, as `y = gain x + offset`."""
-    gain = (scale / np.sqrt(running_var + epsilon)).astype(x.dtype)
-    offset = (shift - running_mean * gain).astype(x.dtype)
+    """Normalise by the running mean and variance, as `y = gain x + offset`."""
+    gain = (scale / np.sqrt(var + EPSILON)).astype(x.dtype)
+    offset = (shift - mean * gain).astype(x.dtype)
     column = (-1,) + (1,) * (x.ndim - 1)
     y = np.multiply(x, gain.reshape(column), out=new.output(x.shape, x.dtype))
     y += offset.reshape(column)

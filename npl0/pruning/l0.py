@@ -144,8 +144,8 @@ class L0(Pruner):
         if not self.theta:
             return super().masks()
         return {
-            weight.name: np.broadcast_to(gate > 0, weight.value.shape).copy()
-            for weight, gate in zip(self.network.weights, self._test_gates(), strict=True)
+            weight.name: (gate > 0) & (theta.value != 0)
+            for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=True)
         }
 
     def expected_l0(self) -> float:

@@ -62,6 +62,8 @@ class Magnitude(Pruner):
             kept = keep_largest(scores, max(1, round(flat.size / self.settings.compression)))
         else:
             kept = scores > self.settings.quality
+        # A weight that is zero already was pruned before: keeping it would let retraining revive it.
+        kept &= flat != 0
         parts = np.split(kept, np.cumsum([weight.size for weight in weights])[:-1])
         self._masks = {w.name: part.reshape(w.value.shape) for w, part in zip(weights, parts, strict=True)}
         return super().finalise()

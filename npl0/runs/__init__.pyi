@@ -1,6 +1,7 @@
 from .build import build_network as build_network
 from .build import build_pruner as build_pruner
 from .build import check_data as check_data
+from .compile import compile_kernels as compile_kernels
 from .fit import fit as fit
 from .folder import RunFolder as RunFolder
 from .folder import RunFolderError as RunFolderError
@@ -11,4 +12,3 @@ from .pipeline import Run as Run
 from .progress import ProgressBar as ProgressBar
 from .start import digest_start as digest_start
 from .start import load_start as load_start
-from .warm_up import compile_kernels as compile_kernels

@@ -5,13 +5,14 @@ results would depend on the machine. Here the configuration alone determines how
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 # Array elements per task: enough to hide the cost of a call, few enough to balance the threads.
 BLOCK = 65536
@@ -34,6 +35,19 @@ def available_threads() -> int:
 
 # Finding the loaded libraries takes milliseconds, longer than the prediction of one image.
 _blas_controller = cache(ThreadpoolController)
+_blas_lock, _blas_limiters = threading.Lock(), []
+
+
+def _limit_blas(limit: bool) -> None:
+    """Limit BLAS to one thread, or end a limit; the last of several `Workers` in the process restores its threads."""
+    with _blas_lock:
+        # threadpoolctl lets one thread at a time control OpenBLAS, but the limit is that of the whole process.
+        getattr(OpenBLASController, "clear_controlling_thread", lambda force: None)(force=True)
+        if limit:
+            _blas_limiters.append(_blas_controller().limit(limits=1, user_api="blas"))
+        else:
+            # Only the first one has seen the original number of threads, so it is the last to be restored.
+            _blas_limiters.pop().restore_original_limits()
 
 
 class Workers:
@@ -50,7 +64,7 @@ class Workers:
         self.threads = threads
         # The calling thread works too, so the pool has one thread less.
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="npl0") if threads > 1 else None
-        self._blas = _blas_controller().limit(limits=1, user_api="blas")
+        _limit_blas(True)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Apply the function to every item and return the results in the order of the items."""
@@ -81,11 +95,9 @@ class Workers:
         return f"Workers(threads={self.threads})"
 
     def __enter__(self) -> "Workers":
-        # The thread that limits OpenBLAS controls it until the block ends; without this, as long as the thread lives.
-        self._blas.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        self._blas.__exit__(*error)
+        _limit_blas(False)

@@ -24,8 +24,8 @@ MODEL_PRESETS: dict[str, Preset] = {
     },
 }
 
-# `experiments/README.md` says how the settings of the LeNets were chosen on a validation split.
-PRESETS: dict[tuple[str, str], Preset] = {
+# `docs/results.md` says how the settings of the LeNets were chosen on a validation split.
+METHOD_PRESETS: dict[tuple[str, str], Preset] = {
     ("lenet5", "magnitude"): {
         "train": {"learning_rate": 1e-3},
         "retrain": {"learning_rate": 2e-2, "schedule": "one-cycle"},
@@ -62,7 +62,7 @@ QUICK: Preset = {
 
 def presets_of(model: Any, method: Any, init_from: bool, quick: bool) -> list[Preset]:
     """Return the presets that apply, each before those that override it."""
-    presets = [MODEL_PRESETS.get(model, {}), PRESETS.get((model, method), {})]
+    presets = [MODEL_PRESETS.get(model, {}), METHOD_PRESETS.get((model, method), {})]
     if init_from:
         presets.append(INIT_PRESETS.get((model, method), {}))
     if not quick:

@@ -34,7 +34,7 @@ class RunConfig(Settings):
     ----------
     train, retrain : the recipe of training, and what retraining does differently.
     options : the settings of the method, an instance of `METHODS[method].settings`.
-    network : the layers of a network of the user's own, as `npl0.nn.Network.describe` gives them; None for a model.
+    network : the layers of the user's own network, as `npl0.storage.description.describe_network` gives them, or None.
     """
 
     model: str = setting("lenet5", f"network: {', '.join(model_names())} (any sizes), or a TOML file of layers")

@@ -58,10 +58,6 @@ class Optimizer:
     ----------
     groups : the groups; every parameter is in one of them only.
     rule : how parameters move; groups that are `always_adam` move by an Adam with the usual constants instead.
-
-    Attributes
-    ----------
-    steps : the number of steps taken.
     """
 
     def __init__(self, groups: list[ParameterGroup], rule: Rule) -> None:

@@ -292,3 +292,20 @@ def test_the_lenets_have_one_width():
 def test_an_unknown_model_is_refused():
     with pytest.raises(ValueError, match="model 'lenet6' is unknown: did you mean 'lenet5'"):
         nn.build_model("lenet6")
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (np.full((2, 1, 2, 2), 1.0), "1 to 1"),
+        (np.linspace(-1.2, 2.8, 8).reshape(2, 1, 2, 2), "-1.2 to 2.8"),
+        (np.arange(8, dtype=np.uint16).reshape(2, 1, 2, 2) * 100, "0 to 700"),
+    ],
+)
+def test_images_that_are_no_pixels_are_refused_before_a_standardisation(images, found):
+    layers = [nn.Standardise((0.5,), (0.3,)), nn.Flatten(), nn.Linear(4, 2)]
+    network = nn.Network(layers, (1, 2, 2))
+    with pytest.raises(ValueError, match=rf"range from {found}, but the network takes pixel values in 0\.\.255"):
+        network.predict(images)
+    # Bytes are pixels, whatever their largest value is.
+    assert network.predict(np.ones((2, 1, 2, 2), np.uint8)).shape == (2, 2)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from npl0.nn.parameter import ParameterGroup
-from npl0.pruning import FixedMask, Magnitude, Pruner, Step, apply_masks, density, keep_largest
+from npl0.pruning import L0, FixedMask, Magnitude, Plan, Pruner, Step, apply_masks, density, keep_largest
 from npl0.training.optimizers import SGD, Adam, Optimizer
 
 
@@ -147,3 +147,26 @@ def test_quality_is_a_threshold_in_standard_deviations(build, criterion):
 def test_an_unknown_criterion_is_refused(build):
     with pytest.raises(ValueError, match="criterion 'size' is unknown: use one of layer-std, global"):
         Magnitude(build(), criterion="size")
+
+
+@pytest.mark.parametrize("settings", [{"compression": 2}, {"compression": 0, "quality": 0}])
+def test_weights_that_are_zero_already_are_never_kept(build, settings):
+    network = build()
+    apply_masks(network, half_masks(network))
+    for weight in network.weights:
+        weight.value[weight.value > 0] = 0
+    alive = {weight.name: weight.value != 0 for weight in network.weights}
+    masks = Magnitude(network, **settings).finalise()
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(mask, alive[name])
+
+
+def test_l0_does_not_count_weights_that_are_zero_already(build):
+    network = build()
+    masks = half_masks(network)
+    apply_masks(network, masks)
+    pruner = L0(network, log_alpha_init=5)
+    pruner.begin(Plan(0, 100, 1, 1))
+    assert density(pruner.masks()) == density(masks)
+    for name, mask in pruner.masks().items():
+        np.testing.assert_array_equal(mask, masks[name])

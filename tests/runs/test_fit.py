@@ -248,7 +248,7 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
         ({"images": np.full((4, 1, 28, 28), np.nan)}, r"images: images contain NaN or infinity"),
         (
             {"images": np.full((4, 1, 28, 28), 0.5)},
-            r"largest value of the images is 0\.5.*multiply by 255",
+            r"images range from 0\.5 to 0\.5, but the network takes .* 0\.\.255; multiply 0\.\.1 by 255",
         ),
         ({"labels": [0, 1, 2, 3]}, r"labels must be a NumPy array of 4 integers, one per image, not list"),
         ({"labels": np.arange(3)}, r"labels must be a NumPy array of 4 integers, one per image, not int64 \(3,\)"),

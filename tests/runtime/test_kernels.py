@@ -11,6 +11,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import npl0.ops
+from npl0.runtime import kernels
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -53,3 +54,14 @@ def test_a_training_that_compiles_its_kernels_has_the_bits_of_one_that_loads_the
     )
     assert list(tmp_path.rglob("*.nbc"))
     assert compiled == loaded
+
+
+def test_kernels_are_compiled_without_a_cache_where_nothing_can_be_written(monkeypatch):
+    def refuse(function, **settings):
+        if settings.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(kernels.numba, "njit", lambda **settings: lambda function: refuse(function, **settings))
+    with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to a writable folder"):
+        assert kernels.kernel(len) is len

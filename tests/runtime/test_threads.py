@@ -72,6 +72,17 @@ def test_blas_has_one_thread_in_any_thread_that_comes_after_another():
     assert found == [{1}, {1}]
 
 
+def test_overlapping_workers_share_one_limit_and_the_last_restores_it():
+    before = blas_threads()
+    first, second = Workers(1), Workers(2)
+    thread = threading.Thread(target=first.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    assert set(blas_threads()) == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == before
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2"])
 def test_a_wrong_number_of_threads_is_refused(threads):
     with pytest.raises(ValueError, match="threads must be a whole number of at least 1, not"):

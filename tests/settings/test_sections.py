@@ -14,7 +14,7 @@ from npl0.nn.models import MODELS
 from npl0.pruning.methods import METHODS, L0Settings
 from npl0.runtime.settings import ConfigError, allowed_range, declared, suggest
 from npl0.settings import presets as presets_module
-from npl0.settings.presets import MODEL_PRESETS, PRESETS, QUICK, presets_of
+from npl0.settings.presets import METHOD_PRESETS, MODEL_PRESETS, QUICK, presets_of
 from npl0.settings.sections import SECTIONS, RunConfig, build_config
 from npl0.settings.toml import format_toml, read_toml
 from npl0.training.recipe import Recipe
@@ -193,7 +193,7 @@ def test_unreadable_and_damaged_files_are_named(tmp_path):
 
 def test_presets_stand_between_defaults_and_settings(monkeypatch):
     monkeypatch.setattr(presets_module, "MODEL_PRESETS", {"lenet300": {"train": {"epochs": 12, "batch_size": 32}}})
-    monkeypatch.setattr(presets_module, "PRESETS", {("lenet300", "l0"): {"train": {"epochs": 11}}})
+    monkeypatch.setattr(presets_module, "METHOD_PRESETS", {("lenet300", "l0"): {"train": {"epochs": 11}}})
     monkeypatch.setattr(presets_module, "QUICK", {"train": {"epochs": 2}, "retrain": {"epochs": 1}})
     assert build_config({"model": "lenet300"}).train.epochs == 11
     assert build_config({"model": "lenet5"}).train.epochs == Recipe().epochs
@@ -203,7 +203,7 @@ def test_presets_stand_between_defaults_and_settings(monkeypatch):
 
 
 def test_a_preset_may_choose_the_data_and_settings_win_over_it(monkeypatch):
-    monkeypatch.setattr(presets_module, "PRESETS", {("lenet300", "l0"): {"data": "cifar10", "shard_size": 32}})
+    monkeypatch.setattr(presets_module, "METHOD_PRESETS", {("lenet300", "l0"): {"data": "cifar10", "shard_size": 32}})
     assert build_config({}).data == "mnist"
     config = build_config({"model": "lenet300"}, quick=True)
     assert (config.data, config.shard_size) == ("cifar10", 32)
@@ -231,12 +231,12 @@ def test_every_preset_holds_settings_in_their_ranges(model, method, quick, init_
 
 def test_presets_are_for_models_and_methods_that_exist():
     assert MODEL_PRESETS.keys() <= MODELS.keys()
-    for model, method in [*PRESETS, *presets_module.INIT_PRESETS]:
+    for model, method in [*METHOD_PRESETS, *presets_module.INIT_PRESETS]:
         assert model in MODELS and method in METHODS
 
 
 @pytest.mark.parametrize("init_from", ["", "runs/dense"])
-@pytest.mark.parametrize(("model", "method"), PRESETS)
+@pytest.mark.parametrize(("model", "method"), METHOD_PRESETS)
 def test_quick_never_trains_longer_than_the_presets(model, method, init_from):
     settings = {"model": model, "method": method, "init_from": init_from}
     plain, quick = (build_config(settings, quick) for quick in (False, True))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
-from npl0.runs.warm_up import compile_kernels
+from npl0.runs.compile import compile_kernels
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ NOTHING_IS_LEFT_TO_COMPILE = """
 import numpy as np
 from npl0 import L0, fit, nn
 from npl0.ops import conv, gated_weight, norm, pool, update, winograd3x3
-from npl0.runs.warm_up import compile_kernels
+from npl0.runs.compile import compile_kernels
 
 kernels = [
     *(conv.im2col_kernel, pool.maxpool_2x2_kernel, pool.maxpool_backward_kernel),
@@ -47,7 +47,7 @@ def test_a_training_finds_its_kernels_compiled():
 
 
 @pytest.mark.parametrize(("name", "width"), [("vgg16", 1 / 16), ("lenet5", 1)])
-def test_warming_up_leaves_the_network_as_it_was(name, width):
+def test_compiling_leaves_the_network_as_it_was(name, width):
     network = nn.build_model(name, width=width)
     before = {name: array.copy() for name, array in network.state().items()}
     compile_kernels(network)
@@ -55,7 +55,7 @@ def test_warming_up_leaves_the_network_as_it_was(name, width):
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_warming_up_takes_no_memory_but_what_training_will_use():
+def test_compiling_takes_no_memory_but_what_training_will_use():
     # Scratch arrays are mapped, and not among those that Python counts; Winograd's filters alone would be 15 MB.
     compile_kernels(nn.build_model("vgg16", width=0.25))
     network = nn.build_model("vgg16", width=0.25)

@@ -16,7 +16,7 @@ from npl0.cli.run import build_parser
 from npl0.nn.models import MODELS, build_model
 from npl0.runtime.settings import allowed_range, declared
 from npl0.settings.flags import Parser, flag_name
-from npl0.settings.presets import INIT_PRESETS, MODEL_PRESETS, PRESETS, QUICK
+from npl0.settings.presets import INIT_PRESETS, METHOD_PRESETS, MODEL_PRESETS, QUICK
 from npl0.settings.sections import SECTIONS, RunConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "command.md"
@@ -138,7 +138,7 @@ def presets() -> str:
         return ", ".join(found)
 
     rows = [[code(f"--model {model}"), flags(preset)] for model, preset in MODEL_PRESETS.items()]
-    for kind, several in {"": PRESETS, " --init-from RUN": INIT_PRESETS}.items():
+    for kind, several in {"": METHOD_PRESETS, " --init-from RUN": INIT_PRESETS}.items():
         rows += [[code(f"--model {m} --method {n}{kind}"), flags(preset)] for (m, n), preset in several.items()]
     return table(["with", "these defaults change"], *rows, [code("--quick"), flags(QUICK)])
 

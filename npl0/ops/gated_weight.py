@@ -10,12 +10,11 @@ Arrays are C-contiguous.
 
 import math
 
-import numba
 import numpy as np
 
 from npl0.ops import hard_concrete
 from npl0.ops.hard_concrete import BETA, GAMMA, SMALLEST_U, ZETA
-from npl0.runtime.kernels import FASTMATH, kernel
+from npl0.runtime.kernels import inlined, kernel
 
 _F = np.float32
 # The constants of the gate are arguments of the kernels, because Numba's cache does not notice when a constant of
@@ -25,7 +24,7 @@ _TAYLOR = tuple(_F(1 / math.factorial(k)) for k in range(7, -1, -1))
 _BACKWARD = tuple(_F(value) for value in (BETA, GAMMA, ZETA, BETA * np.log(-GAMMA / ZETA)))
 
 
-@numba.njit(inline="always", fastmath=FASTMATH)
+@inlined
 def exp_float32(x):
     """Compute exp(x) in float32 to a relative error of 3e-7.
 

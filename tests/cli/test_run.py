@@ -102,7 +102,7 @@ def test_flags_override_the_configuration_file(run, tmp_path):
     assert (settings.seed, settings.options.l0_lambda, settings.options.gate_learning_rate) == (5, 3.0, 0.25)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS if name != "gradcheck")])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help_imports_no_numpy(arguments):
     code = (
         "import sys; from npl0.__main__ import main\n"

@@ -121,7 +121,7 @@ def only(monkeypatch, factor):
         return replace(problem, backward=lambda *arguments: [factor * g for g in problem.backward(*arguments)])
 
     good = gradcheck.CHECKS[0]
-    monkeypatch.setattr("npl0.cli.gradcheck.CHECKS", [good, replace(good, name="planted", build=build)])
+    monkeypatch.setattr("npl0.gradcheck.checks.CHECKS", [good, replace(good, name="planted", build=build)])
 
 
 def test_command_prints_one_json_object_and_the_table_on_stderr(capsys, monkeypatch):

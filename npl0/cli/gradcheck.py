@@ -13,8 +13,7 @@ def main(arguments: list[str], prog: str) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object, and the table on stderr")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the inputs (default: 0)")
     options = parser.parse_args(arguments)
-    # Here, so that help needs no NumPy.
-    from npl0.gradcheck.checks import CHECKS
+    from npl0.gradcheck.checks import CHECKS  # here, so that help needs no NumPy
     from npl0.gradcheck.compare import FLOOR, TOLERANCE
     from npl0.runtime.threads import Workers
 

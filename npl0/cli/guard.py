@@ -1,6 +1,7 @@
 """What every command has around its work: errors become one line and an exit code."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,11 +32,13 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
 
     A closed pipe (`| head`) needs no message; a full disk does.
     """
+    # SIGTERM is handled like Ctrl-C, also before and after the training.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
             code = main()
-        except SystemExit as leaving:
-            code = leaving.code
+        except (SystemExit, KeyboardInterrupt) as leaving:
+            code = getattr(leaving, "code", 130)
         # Flushed here, because an error in the interpreter's own flush at exit cannot be handled.
         sys.stdout.flush()
     except OSError as error:

@@ -16,7 +16,7 @@ COUNT_EVERY = 50
 class ProgressBar(Observer):
     """A bar of steps with loss, expected and realised open gates and compression, and a line after every epoch.
 
-    Where stderr is not a terminal, the bar is a line every ten seconds.
+    Where stderr is not a terminal, there is no bar.
 
     Parameters
     ----------
@@ -37,14 +37,10 @@ class ProgressBar(Observer):
         """Open the bar of a stage."""
         self.close()
         self.stage, self.pruner = stage, pruner
-        # In a log file, a line every ten seconds is enough.
-        interval = 0.2 if sys.stderr.isatty() else 10
-        look = {"mininterval": interval, "maxinterval": interval, "dynamic_ncols": True, "leave": sys.stderr.isatty()}
-        total, done = (epochs * steps_per_epoch for epochs in (stage.recipe.epochs, progress.epoch))
-        done += progress.batch
-        self._bar = tqdm(
-            None, stage.name, total, initial=done, unit="step", file=sys.stderr, disable=self.quiet, **look
-        )
+        total, done = stage.recipe.epochs * steps_per_epoch, progress.epoch * steps_per_epoch + progress.batch
+        # A bar redraws its line, so a log file gets only the lines after the epochs.
+        look = {"dynamic_ncols": True, "disable": self.quiet or not sys.stderr.isatty()}
+        self._bar = tqdm(desc=stage.name, total=total, initial=done, unit="step", file=sys.stderr, **look)
 
     def after_step(self, progress: Progress, loss: float) -> None:
         """Move the bar; leave the training if an interrupt has come."""

@@ -26,8 +26,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        # A write that fails on a full disk does not name its file.
-        if error.filename is None:
+        # A write that fails on a full disk names no file, and one into a missing folder names the temporary one.
+        if error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
     finally:

@@ -1,11 +1,15 @@
 """Commands whose output is cut off by its reader, or cannot be written."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from npl0.cli.guard import exit_with, guard
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [("npl0", "summary", "lenet5"), ("npl0", "data", "check", "mnist"), ("npl0.run", "--dry-run")]
@@ -37,3 +41,21 @@ def test_output_to_a_full_disk_fails_in_one_line(command, unbuffered):
         err = process.communicate()[1]
     assert process.returncode == 1
     assert err.count("\n") == 1 and "No space left on device" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_of_a_training_ends_with_code_130(number, capsys):
+    def interrupted():
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for work in (interrupted, lambda: guard(interrupted, "npl0")):
+            with pytest.raises(SystemExit) as leaving:
+                exit_with(work)
+            assert leaving.value.code == 130
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    assert capsys.readouterr().err == "npl0: interrupted\n"

@@ -241,3 +241,10 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, compress):
         for name, array in arrays.items():
             assert found[name].dtype == array.dtype, bit
             np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_model_in_a_missing_folder_names_the_model(tmp_path):
+    path = tmp_path / "nowhere" / "m.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        npl0.save_model(path, npl0.build_lenet300(seed=None))
+    assert caught.value.filename == str(path)

@@ -34,6 +34,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     """
     # SIGTERM is handled like Ctrl-C, also before and after the training.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.stdout.reconfigure(errors="backslashreplace")  # for paths that the console cannot encode
     try:
         try:
             code = main()

@@ -128,6 +128,8 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
     for key in top & settings.keys():
         if not isinstance(settings[key], str | int | float):
             raise ConfigError(f"{key} must be a text or a number, not {settings[key]!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in str(settings[key])):
+            raise ConfigError(f"{key} {settings[key]!r} cannot be stored as UTF-8: rename it, or set a UTF-8 locale")
     if not isinstance(settings.get("network", {}), Mapping):
         raise ConfigError(f"network must be a section that describes layers, not {settings['network']!r}")
     model, method = (settings.get(key, getattr(RunConfig, key)) for key in ("model", "method"))
@@ -147,9 +149,8 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
             sections[name] = section(**merged[name])
         except ConfigError as error:
             raise ConfigError(f"[{name}] {error}") from error
-    scalars = {key: layer[key] for layer in layers for key in top & layer.keys()}
     return RunConfig(
-        **scalars,
+        **{key: layer[key] for layer in layers for key in top & layer.keys()},
         train=sections["train"],
         options=sections.get(method),
         retrain=sections["retrain"],

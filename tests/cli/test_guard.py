@@ -32,6 +32,14 @@ def test_a_closed_pipe_causes_no_message(command, unbuffered):
     assert (process.communicate()[1], process.returncode) == ("", 1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file names are not bytes on Windows")
+def test_a_path_that_the_console_cannot_encode_is_printed_with_escapes(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    process = start(("npl0.run", "--dry-run", "--out", os.fsdecode(b"d\xfcr")), False, stdout=subprocess.PIPE)
+    out, err = process.communicate()
+    assert out.startswith("# run folder: d\\udcfcr/lenet5-mnist-l0-") and (err, process.returncode) == ("", 0)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk")
 @pytest.mark.parametrize("unbuffered", [True, False])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -54,6 +54,7 @@ def test_settings_replace_defaults():
         ({"seed": 1.5}, r"seed must be a whole number, not 1\.5"),
         ({"seed": True}, r"seed must be a whole number, not True"),
         ({"data_dir": 3}, r"data_dir must be a text, not 3"),
+        ({"data_dir": "d\udcfcr"}, r"data_dir 'd\\udcfcr' cannot be stored as UTF-8: rename it, or set a UTF-8 locale"),
         ({"train": {"epochs": -1}}, r"\[train\] epochs = -1 is out of range: it must be 0 to 100000"),
         ({"retrain": {"epochs": -1}}, r"\[retrain\] epochs = -1 is out of range"),
         ({"train": {"learning_rate": 0}}, r"learning_rate = 0\.0 is out of range: it must be above 0, at most 100"),

@@ -22,6 +22,7 @@ from npl0.pruning.base import Plan, Pruner, Step
 from npl0.pruning.fixed_mask import FixedMask
 from npl0.pruning.l0 import gate_shape
 from npl0.runtime import rng
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
 from npl0.training.optimizers import SGD, Adam, Optimizer
 
@@ -138,10 +139,15 @@ def layer_problem(draw: Draw, make: Callable[[], Layer], shape: tuple[int, ...],
     key = int(draw.generator.integers(1000))
 
     def forward(x, *_):
-        context = Context(True, prepared=layer.prepare(), generator=lambda: rng.generator(key, "dropout"))
-        # The layer may overwrite its input.
-        y, cache = layer.forward(x.copy(), context)
-        return y, (cache, context)
+        scratch = Scratch(Memory(), output_is_temporary=True)
+        context = Context(True, scratch, layer.prepare(), lambda: rng.generator(key, "dropout"))
+        # The layer may overwrite its input, and in a network the next layer may overwrite its output.
+        x = x.copy()
+        y, cache = layer.forward(x, context)
+        result = y.copy()
+        if not np.may_share_memory(x, y):
+            y.fill(np.nan)
+        return result, (cache, context)
 
     def backward(grad_y, cache, *_):
         grad_x, grads = layer.backward(grad_y, *cache)

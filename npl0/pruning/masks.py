@@ -8,17 +8,23 @@ from npl0.nn.network import Network
 Masks = dict[str, np.ndarray]
 
 
-def apply_masks(network: Network, masks: Masks) -> None:
-    """Set every weight that is not kept to zero; ValueError if the names, shapes or dtypes do not fit the network."""
-    weights = {weight.name: weight for weight in network.weights}
-    if weights.keys() != masks.keys():
-        raise ValueError(f"masks are needed for {', '.join(weights)}, but were given for {', '.join(masks)}")
+def check_masks(network: Network, masks: Masks) -> None:
+    """Raise ValueError unless the masks have the names and shapes of the weights of the network, and are bool."""
+    shapes = {weight.name: weight.value.shape for weight in network.weights}
+    if not isinstance(masks, dict) or shapes.keys() != masks.keys():
+        found = ", ".join(masks) if isinstance(masks, dict) else f"a {type(masks).__name__}"
+        raise ValueError(f"masks are needed for {', '.join(shapes)}, but were given for {found}")
     for name, mask in masks.items():
-        if mask.shape != weights[name].value.shape or mask.dtype != bool:
-            raise ValueError(
-                f"the mask of {name} must be bool of shape {weights[name].value.shape}, not {mask.dtype} {mask.shape}"
-            )
-        weights[name].value[~mask] = 0
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != shapes[name]:
+            raise ValueError(f"the mask of {name} must be bool of shape {shapes[name]}, not {mask.dtype} {mask.shape}")
+
+
+def apply_masks(network: Network, masks: Masks) -> None:
+    """Set every weight that is not kept to zero; ValueError if `check_masks` raises it."""
+    check_masks(network, masks)
+    for weight in network.weights:
+        weight.value[~masks[weight.name]] = 0
 
 
 def density(masks: Masks) -> float:

@@ -22,9 +22,7 @@ class L0Settings(Settings):
     gate_schedule: str = setting("step", "schedule of the gates' learning rate over the stage", choices=SCHEDULES)
     log_alpha_init: float = setting(2.2, "initial log_alpha of the gates; 2.2 opens 98 % of them", -10, 10)
     ramp_epochs: float = setting(6.0, "epochs over which l0_lambda rises from 0", 0, 100_000)
-    gate_shape: str = setting(
-        "weight", "one gate per weight, per filter (output unit) or per input", choices=("weight", "filter", "input")
-    )
+    gate_shape: str = setting("weight", "what has a gate of its own", choices=("weight", "filter", "input"))
     test_gate: str = setting(
         "paper", "test-time gate: the paper's, or the median of the random one", choices=("paper", "median")
     )

@@ -47,7 +47,10 @@ def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
 
 def check_data(network: Network, data: str, shape: tuple[int, ...], classes: int) -> None:
     """Raise ConfigError unless a network takes images of this shape and has an output for every class."""
-    if network.input_shape != shape or len(network.output_shape) != 1 or classes > network.output_shape[0]:
+    if len(network.output_shape) != 1:
+        problem = f"the last layer returns {network.output_shape}, not one number per class"
+        raise ConfigError(f"{network.name}: {problem}; end with Flatten and Linear")
+    if network.input_shape != shape or classes > network.output_shape[0]:
         raise ConfigError(
             f"{network.name} takes images of shape {network.input_shape} in at most {network.output_shape[0]} classes; "
             f"{data} has {shape} in {classes}; choose other data, or another model (mlp takes any)"

@@ -97,7 +97,8 @@ def fit(
     if checkpoint is not None:
         # What the result depends on besides the data, and besides the arrays of network and pruner.
         layers = [repr(layer) for layer in network.layers]
-        call = {"stage": asdict(stage), "pruner": repr(pruner), "layers": layers, "shard_size": network.shard_size}
+        plain = {name: value for name, value in vars(pruner).items() if isinstance(value, int | float | str)}
+        call = {"stage": asdict(stage), "pruner": [repr(pruner), plain], "layers": [network.shard_size, *layers]}
         file = Checkpoint(Path(checkpoint), call, _fingerprint(images, labels), "delete it or name another file")
     with Workers(available_threads() if threads is None else threads) as workers, interruptible() as stop:
         follower = _Follower((network, pruner, optimizer), file, stop, quiet)

@@ -8,6 +8,7 @@ import numpy as np
 
 from npl0.nn.network import Network
 from npl0.pruning.base import Plan, Pruner, Step
+from npl0.pruning.masks import check_masks
 from npl0.runtime import rng
 from npl0.runtime.memory import peak_memory_mb
 from npl0.runtime.settings import Npl0Error
@@ -54,13 +55,10 @@ class Stage:
     def begin(self, pruner: Pruner, n_train: int) -> Optimizer:
         """Prepare the pruner, and return the optimiser of its parameters; ValueError if a hook returns nonsense."""
         pruner.begin(self.plan(n_train))
-        groups, masks = pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay), pruner.masks()
+        groups = pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay)
         if not groups:
             raise ValueError(f"{type(pruner).__name__}.groups must return groups of parameters, not {groups!r}")
-        shapes = {weight.name: weight.value.shape for weight in pruner.network.weights}
-        found = {name: mask.shape for name, mask in masks.items()} if isinstance(masks, dict) else masks
-        if found != shapes:
-            raise ValueError(f"{type(pruner).__name__}.masks must return arrays of shapes {shapes}, not {found}")
+        check_masks(pruner.network, pruner.masks())
         return build_optimizer(self.recipe, groups)
 
 
@@ -181,8 +179,8 @@ def train_stage(
                     where = f"at step {step.number} (epoch {progress.epoch + 1})"
                     raise _diverged(stage, f"{where} {what} {first_not_finite(network, batch)}")
                 penalty = pruner.read_gradients(step)
-                if penalty is None:
-                    raise ValueError(f"{type(pruner).__name__}.read_gradients must return the penalty, not None")
+                if not isinstance(penalty, int | float | np.floating):
+                    raise ValueError(f"{type(pruner).__name__}.read_gradients must return a number, not {penalty!r}")
                 optimizer.step(workers, step)
                 pruner.after_step(step)
 

@@ -17,9 +17,7 @@ class Recipe(Settings):
     momentum: float = setting(0.9, "momentum of the weights: SGD's (Nesterov), or Adam's beta1", 0, 0.9999)
     weight_decay: float = setting(0.0, "L2 strength on the weights", 0, 1)
     schedule: str = setting("step", "schedule of the weights' learning rate over the stage", choices=SCHEDULES)
-    warmup_epochs: float = setting(
-        0.0, "epochs over which the weights' learning rate rises from 0, times the schedule", 0, 100_000
-    )
+    warmup_epochs: float = setting(0.0, "epochs over which the weights' learning rate rises from 0", 0, 100_000)
     shift: int = setting(0, "augmentation of both stages: random shifts of the images, in pixels", 0, 16)
     flip: float = setting(0.0, "augmentation of both stages: probability that an image is mirrored left to right", 0, 1)
 

@@ -9,7 +9,8 @@ import pytest
 
 from npl0.gradcheck import CHECKS, problems
 from npl0.gradcheck.checks import RAMPED_L0, WEAK_L0
-from npl0.gradcheck.problems import Draw
+from npl0.gradcheck.problems import Check, Draw
+from npl0.nn.base import Layer
 from npl0.nn.norm import BatchNorm
 from npl0.ops import conv, hard_concrete, pool
 from npl0.ops.update import sgd_reference
@@ -293,3 +294,32 @@ def test_an_upstream_gradient_of_ones_would_hide_a_fault_of_batch_norm(workers):
     wrong = batchnorm_lacking("x_hat")(problem.backward, np.ones_like(y), cache, *problem.arrays)[0]
     assert np.abs(right).max() < 1e-12
     assert np.abs(wrong).max() < 1e-12
+
+
+class TanhOfItsOutput(Layer):
+    """Reads y in the backward pass, although the next layer may have overwritten it."""
+
+    def forward(self, x, context):
+        y = np.tanh(x, out=context.new.output(x.shape, x.dtype))
+        return y, y
+
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        return grad_y * (1 - cache**2), ()
+
+
+class OutputTakenTwice(Layer):
+    """Keeps the slope of a leaky ReLU in memory that y takes again."""
+
+    def forward(self, x, context):
+        slope = context.new.output(x.shape, x.dtype)
+        slope[...] = np.where(x > 0, 1, 0.2)
+        context.new.grad_input(x.shape, x.dtype)
+        return np.multiply(x, slope, out=context.new.output(x.shape, x.dtype)), slope
+
+    def backward(self, grad_y, cache, context, need_grad_x=True):
+        return grad_y * cache, ()
+
+
+@pytest.mark.parametrize("kind", [TanhOfItsOutput, OutputTakenTwice])
+def test_a_layer_that_reads_memory_of_others_is_caught(kind, workers):
+    assert not Check("wrong", "layer", problems.layer_problem, (kind, (4, 3))).run(workers).passes()

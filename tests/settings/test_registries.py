@@ -12,6 +12,7 @@ from npl0.pruning.l0 import gate_shape
 from npl0.pruning.methods import METHODS, L0Settings, MagnitudeSettings, Method
 from npl0.runs.build import build_pruner
 from npl0.runtime.settings import ConfigError, declared
+from npl0.settings.flags import flag_name
 from npl0.settings.sections import SECTIONS, RetrainSettings, RunConfig, build_config
 from npl0.training.optimizers import build_optimizer
 from npl0.training.recipe import Recipe
@@ -52,6 +53,15 @@ def test_every_model_is_built_and_accepted_as_a_setting(name):
 
 def test_sections_are_those_of_the_methods_with_settings():
     assert list(SECTIONS) == ["train", *(name for name in METHODS if declared(METHODS[name].settings)), "retrain"]
+
+
+def test_names_of_settings_are_unique_as_they_become_flags():
+    flags = [
+        flag_name(section, entry.name)
+        for section, settings in {"": RunConfig, **SECTIONS}.items()
+        for entry in declared(settings)
+    ]
+    assert sorted({flag for flag in flags if flags.count(flag) > 1}) == []
 
 
 def test_a_method_whose_class_does_not_exist_is_named(monkeypatch):

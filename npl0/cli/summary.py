@@ -19,12 +19,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 summary
         metavar="MODEL|RUN",
         help=f"{', '.join(model_names())}, a TOML file of layers, a run folder, or a model.npz",
     )
-    parser.add_argument(
-        "--width", type=float, metavar="X", help="factor of the channels of vgg16's layers (default: 1)"
-    )
-    parser.add_argument(
-        "--conv", metavar="NAME", help="convolution algorithm: auto, im2col or winograd (default: auto)"
-    )
+    parser.add_argument("--width", type=float, metavar="X", help="factor of vgg16's channels (default: 1)")
+    parser.add_argument("--conv", metavar="NAME", help="convolution: auto, im2col or winograd (default: auto)")
     options = parser.parse_args(arguments)
     chosen = {name: value for name in ("width", "conv") if (value := getattr(options, name)) is not None}
     return guard(lambda: print(_summary(options.model, chosen)), prog)

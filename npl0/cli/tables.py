@@ -14,17 +14,10 @@ def result_tables(result: dict[str, Any]) -> str:
         # A method that does not prune has neither of the last two; the seconds of a stage say that it ran.
         if point not in result["accuracy"] or (stage in ("prune", "retrain") and "retrain" not in result["config"]):
             continue
-        weights, epochs = WeightCount(size, result["weights_kept"][point]), result["epochs"].get(stage)
-        stages.append(
-            [
-                point,
-                f"{100 * result['accuracy'][point]:.2f} %",
-                f"{weights.kept:,}",
-                weights.ratio_text,
-                "" if epochs is None else str(epochs),
-                f"{result['seconds'][stage]:.1f}" if stage in result["seconds"] else "",
-            ]
-        )
+        accuracy, weights = f"{100 * result['accuracy'][point]:.2f} %", WeightCount(size, result["weights_kept"][point])
+        seconds = f"{result['seconds'][stage]:.1f}" if stage in result["seconds"] else ""
+        epochs = str(result["epochs"].get(stage, ""))
+        stages.append([point, accuracy, f"{weights.kept:,}", weights.ratio_text, epochs, seconds])
     keys = ("size", "nnz", "macs", "macs_nnz")
     rows = [(row["name"], *(row[key] for key in keys)) for row in result["layers"]]
     rows.append(("all", *(sum(row[key] for row in result["layers"]) for key in keys)))

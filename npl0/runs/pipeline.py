@@ -141,10 +141,8 @@ class Run:
         return masks
 
     def _test(self, point: str, what: str) -> None:
-        correct, weights = (
-            count_correct(self.network, *self.held_out, self.workers),
-            WeightCount.of_network(self.network),
-        )
+        correct = count_correct(self.network, *self.held_out, self.workers)
+        weights = WeightCount.of_network(self.network)
         self.state.correct[point], self.state.kept[point] = correct, weights.kept
         where = "validation" if self.validation else "test"
         self.announce(f"{what}: {where} accuracy {100 * correct / len(self.held_out[1]):.2f} %, {weights}")

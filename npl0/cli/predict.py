@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 predict
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a file of one image or of several")
     parser.add_argument("--top", type=at_least_one, default=1, metavar="K", help="classes to show (default: 1)")
     parser.add_argument("--invert", action="store_true", help="the images have dark ink on a light ground")
-    parser.add_argument(
-        "--scale", type=float, default=1.0, metavar="X", help="factor on the values of arrays; 255 for values in 0..1"
-    )
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="factor on arrays; 255 for values 0..1")
     parser.add_argument("--json", action="store_true", help="print one JSON array on stdout and nothing else there")
     options = parser.parse_args(arguments)
     if not 0 < options.scale <= 1e6:

@@ -33,9 +33,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     add_config_flags(parser)
     group = parser.add_argument_group("where settings come from")
     group.add_argument("--config", metavar="FILE", help="TOML file of settings, as in every run folder")
-    group.add_argument(
-        "--quick", action="store_true", help="a first look: at most 2 + 1 epochs, faster gates, magnitude at 20x"
-    )
+    group.add_argument("--quick", action="store_true", help="at most 2 + 1 epochs, faster gates, magnitude at 20x")
     group = parser.add_argument_group("how to run it (results do not depend on these)")
     add_thread_flag(group)
     group.add_argument("--offline", action="store_true", help="never download data")

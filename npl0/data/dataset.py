@@ -137,21 +137,14 @@ class Dataset:
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of every channel of `images / 255`.
+    """Return the mean and the population standard deviation of every channel of `images / 255`: `C` floats each.
 
-    With h(v) the number of pixels of value v, n = sum_v h(v), s1 = sum_v v h(v) and s2 = sum_v v^2 h(v):
+    `images` are uint8 `(N, C, H, W)`, not empty. With h(v) the number of pixels of value v, n = sum_v h(v),
+    s1 = sum_v v h(v) and s2 = sum_v v^2 h(v):
 
         mean = s1 / (255 n)        std = sqrt(n s2 - s1^2) / (255 n)
 
     The sums are Python integers: only the last division rounds, and the order of the images does not matter.
-
-    Parameters
-    ----------
-    images : uint8 `(N, C, H, W)`, not empty.
-
-    Returns
-    -------
-    mean, std : `C` floats each; `std` is that of the population (divided by n, not n - 1).
     """
     means, stds = [], []
     for channel in range(images.shape[1]):
@@ -169,21 +162,9 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
 def split_validation(dataset: Dataset, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Set `n` images of the training set aside for validation; the test set is not touched.
 
-    Parameters
-    ----------
-    dataset : the set whose training part is split.
-    n : how many images to set aside, `0 <= n < len(train_images)`.
-    seed : the seed of the run; the same seed always gives the same split.
-
-    Returns
-    -------
-    train_images, train_labels, validation_images, validation_labels : copies, uint8 `(., C, H, W)` and int64 `(.,)`,
-        each part in the order of the training set.
-
-    Raises
-    ------
-    DataError
-        If `n` is out of range.
+    The same seed always gives the same split. Returned are the images and labels left for training, then those set
+    aside: copies, uint8 `(., C, H, W)` and int64 `(.,)`, in the order of the training set. DataError if `n` is not in
+    `0 <= n < len(train_images)`.
     """
     total = len(dataset.train_labels)
     if not 0 <= n < total:

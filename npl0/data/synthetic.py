@@ -19,13 +19,9 @@ SIDE, BORDER, MAX_SHIFT = 28, 4, 2
 
 
 def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True, seed: int = 0) -> Dataset:
-    """Make a synthetic set: 2,000 training and 500 test images of shape (1, 28, 28) in 10 classes.
+    """Make a synthetic set: 2,000 training and 500 test images of shape (1, 28, 28) in 10 classes; nothing is read.
 
-    Parameters
-    ----------
-    data_dir, offline, quiet : not used, because nothing is read.
-    seed : chooses the images, >= 0. The patterns do not depend on it, so sets of different seeds are samples of the
-        same task.
+    The patterns do not depend on `seed`, >= 0, so sets of different seeds are samples of the same task.
     """
     patterns = _patterns()
     train = _sample(patterns, N_TRAIN, rng.generator(seed, "synthetic", 0))

@@ -29,16 +29,9 @@ def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
             statistics = {"mean": [0.5] * shape[0], "std": [0.5] * shape[0]}
             network = build_described({**facts, **config.network}, **{**statistics, **of_data})
         else:
-            network = build_model(
-                config.model,
-                width=config.width,
-                conv=config.conv,
-                input_shape=shape,
-                # At least ten outputs, so that a set without some of the digits still gets the usual network.
-                classes=max(classes, 10),
-                shard_size=config.shard_size,
-                **of_data,
-            )
+            # At least ten outputs, so that a set without some of the digits still gets the usual network.
+            sizes = {"input_shape": shape, "classes": max(classes, 10), "shard_size": config.shard_size}
+            network = build_model(config.model, width=config.width, conv=config.conv, **sizes, **of_data)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_data(network, dataset.name if dataset else config.data, shape, classes)

@@ -37,19 +37,10 @@ def _sha256(path: Path) -> str:
 
 
 def load_start(config: RunConfig, network: Network) -> Start:
-    """Read the arrays of the model that a run starts from.
+    """Read the arrays of the model that `config.init_from` names; `network`, that of the run, is not modified.
 
-    Parameters
-    ----------
-    config : its `init_from` names a model.npz, or the run folder that holds one.
-    network : the network of the run; it is not modified.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such model, or it is damaged.
-    ConfigError
-        If it belongs to another network, or may have been trained on this run's validation images.
+    CheckpointError if there is no such model, or it is damaged; ConfigError if it belongs to another network, or may
+    have been trained on this run's validation images.
     """
     source = config.init_from
     try:

@@ -4,11 +4,9 @@ A batch file is a sequence of records of 3,073 bytes without a header: the label
 and blue, each plane row by row (format: https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
-import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +14,8 @@ import numpy as np
 
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.fetch import RemoteFile, cache_directory, fetch, folder_error
-from npl0.data.packed import find_packed, listing, name_of, read_packed, unreadable
-from npl0.storage.files import replacing
+from npl0.data.packed import find_packed, listing, name_of, read_packed
+from npl0.storage.files import replacing, reported
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # The constants that the literature uses for CIFAR-10; the exact means are 0.49139968, 0.48215841, 0.44653091.
@@ -46,22 +44,9 @@ ARCHIVE = RemoteFile(
 def load(data_dir: Path | None = None, offline: bool = False, quiet: bool = False) -> Dataset:
     """Load CIFAR-10: 50,000 training and 10,000 test images of shape (3, 32, 32) in 10 classes.
 
-    Parameters
-    ----------
-    data_dir : a folder with the six batch files, each plain, `.gz` or `.xz`, there or in `cifar-10-batches-bin`; a
-        folder with `cifar-10-binary.tar.gz`; or the path of such an archive. Default: the copy in the cache, which is
-        downloaded if it is not there.
-    offline, quiet : see `npl0.data.fetch.fetch`.
-
-    Returns
-    -------
-    Dataset, canonical if all six unpacked files have the published MD5. A batch may have any positive number of
-        records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset are comparable.
-
-    Raises
-    ------
-    DataError
-        If a file is missing, damaged, or has a label above 9, or the download fails.
+    The six files lie in a folder, or in its folder `cifar-10-batches-bin`, or in an archive; without `data_dir`, in the
+    cache. The set is canonical if all six unpacked files have the published MD5. A batch may have any positive number
+    of records. The mean and deviation are always CIFAR-10's usual ones, so that results on a subset are comparable.
 
     References
     ----------
@@ -145,23 +130,15 @@ def _read_streams(source: Path) -> dict[str, bytes]:
 def _read_archive(path: Path) -> tuple[list[str], dict[str, bytes]]:
     """Return the names of all members and the content of the batch files; nothing is unpacked to the disk."""
     found, streams = [], {}
-    try:
-        # Read to the very end, because only there gzip can compare its checksum.
-        with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
-            for member in tar:
-                found.append(member.name)
-                name = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
-                if name in BATCH_MD5 and member.isfile():
-                    streams[name] = tar.extractfile(member).read()
-            while unpacked.read(1 << 20):
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: cannot be read as a .tar.gz archive, it is cut, corrupted or something else ({error}); "
-            f"fetch {ARCHIVE.name} again"
-        ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+    fault = f"cannot be read as a .tar.gz archive like {ARCHIVE.name}, it is cut, corrupted or something else"
+    content = io.BytesIO(read_packed(path, fault))
+    with reported(DataError, f"{path}: {fault}", "fetch it again"), tarfile.open(fileobj=content, mode="r:") as tar:
+        for member in tar:
+            found.append(member.name)
+            name = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
+            # A sparse member claims more than is there.
+            if name in BATCH_MD5 and member.isfile() and not member.issparse():
+                streams[name] = tar.extractfile(member).read()
     return found, streams
 
 

@@ -63,16 +63,9 @@ def cache_directory() -> Path:
 def fetch(remote: RemoteFile, folder: Path, offline: bool = False, quiet: bool = False) -> Path:
     """Return the path of a file in the cache `folder`, after downloading it if it is not there.
 
-    Parameters
-    ----------
-    offline : whether to leave the network alone, as with the environment variable `NPL0_OFFLINE=1`.
-    quiet : whether to show no progress and no notes on stderr.
-
-    Raises
-    ------
-    DataError
-        If the network is off or fails, pooch is missing, the checksum is wrong (the bytes are set aside), or the folder
-        cannot be written. The next call continues an incomplete download.
+    `offline` leaves the network alone, as the environment variable `NPL0_OFFLINE=1` does; `quiet` shows nothing on
+    stderr. DataError if the network is off or fails, pooch is missing, the checksum is wrong (the bytes are set aside),
+    or the folder cannot be written. The next call continues an incomplete download.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     if target.exists():

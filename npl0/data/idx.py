@@ -16,18 +16,10 @@ _TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "fl
 
 
 def parse_idx(stream: bytes, ndim: int, origin: str) -> np.ndarray:
-    """Return the uint8 array in the content of an IDX file, as a read-only view of `stream`.
+    """Return the uint8 array in the unpacked content of an IDX file, as a read-only view of `stream`.
 
-    Parameters
-    ----------
-    stream : the content, unpacked.
-    ndim : the number of dimensions the array must have: 3 for images, 1 for labels.
-    origin : what messages call the file.
-
-    Raises
-    ------
-    DataError
-        If it is not IDX, holds another type or number of dimensions, or is shorter or longer than its header says.
+    DataError, which names `origin`, if it is not IDX, holds another type, has not `ndim` dimensions (3 for images, 1
+    for labels), or is shorter or longer than its header says.
     """
     again, header = "fetch the file again", 4 + 4 * ndim
     if len(stream) < 4:

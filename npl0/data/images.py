@@ -1,6 +1,6 @@
 """Reading images to classify: `.npy` arrays, IDX files, and pictures through Pillow."""
 
-import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +9,14 @@ import numpy as np
 from npl0.data.dataset import DataError
 from npl0.data.idx import parse_idx
 from npl0.data.packed import read_packed
+from npl0.storage.archive import parse_npy
+from npl0.storage.files import reported
 
 Shape = tuple[int, ...]
 
 # The mean of a border of ink-free paper: MNIST's is 0, that of a photographed page above 200.
 BRIGHT_BORDER = 127
+_MOST_PIXELS = 1 << 24
 
 
 def read_images(
@@ -57,10 +60,8 @@ def read_images(
 
 
 def _read_npy(content: bytes, path: Path) -> np.ndarray:
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise DataError(f"{path}: is not a sound .npy file ({error})") from error
+    with reported(DataError, f"{path}: is not a sound .npy file", "make it again with numpy.save"):
+        array = parse_npy(content)
     if array.dtype.kind not in "buif":
         raise DataError(f"{path}: holds {array.dtype}, not numbers")
     return array
@@ -113,13 +114,17 @@ def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) ->
     channels, height, width = input_shape
     if channels not in (1, 3):
         raise DataError(f"{path}: the network takes {channels} channels; pictures give 1 (grey) or 3 (RGB)")
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            # Cameras store beside the pixels which way is up.
-            upright = ImageOps.exif_transpose(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: is not a sound picture, .npy or IDX file ({error})") from error
+    with (
+        reported(DataError, f"{path}: is not a sound picture, .npy or IDX file", "save a smaller PNG"),
+        warnings.catch_warnings(action="ignore"),
+        Image.open(path) as picture,
+    ):
+        # PostScript is a program, which Pillow would run.
+        if picture.format == "EPS" or picture.width * picture.height > _MOST_PIXELS:
+            raise ValueError(f"{picture.format} of {picture.width} x {picture.height}")
+        picture.load()
+        # Cameras store beside the pixels which way is up.
+        upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith(("I", "F")):
         raise DataError(f"{path}: has more than 8 bits a channel; save it with 8")
     if upright.has_transparency_data:

@@ -18,7 +18,8 @@ from npl0.data.dataset import DataError, Dataset
 from npl0.data.packed import listing, name_of
 from npl0.data.registry import DATASETS
 from npl0.runtime.settings import suggest
-from npl0.storage.archive import DAMAGE, read_npz
+from npl0.storage.archive import read_npz
+from npl0.storage.files import reported
 
 KERAS_NAMES = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
 
@@ -80,12 +81,10 @@ def _find_npz(path: Path, pattern: str) -> Path | None:
 
 def _load_npz(path: Path, name: str) -> Dataset:
     """Load a data set from an `.npz` file; it has its own mean and standard deviation."""
-    try:
+    fault = f"{path}: cannot be read as an .npz archive of arrays"
+    with reported(DataError, fault, "make it again with numpy.savez"):
         arrays = read_npz(path)
-    except DAMAGE as error:
-        raise DataError(
-            f"{path}: cannot be read as an .npz archive of arrays ({error}); make it again with numpy.savez"
-        ) from error
+        classes = _class_names(arrays.get("classes"))
     parts = {part: keras if keras in arrays else part for part, keras in KERAS_NAMES.items()}
     missing = [f"{part} (or {keras})" for part, keras in KERAS_NAMES.items() if parts[part] not in arrays]
     extra = arrays.keys() - parts.values() - {"classes"}
@@ -96,7 +95,7 @@ def _load_npz(path: Path, name: str) -> Dataset:
             f"{listing(arrays)}"
         )
     values = {part: _in_our_layout(arrays[key], "images" in part) for part, key in parts.items()}
-    return Dataset(name, **values, classes=_class_names(arrays.get("classes")))
+    return Dataset(name, **values, classes=classes)
 
 
 def _in_our_layout(array: np.ndarray, is_images: bool) -> np.ndarray:

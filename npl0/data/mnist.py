@@ -27,23 +27,10 @@ MEAN, STD = (0.1307,), (0.3081,)
 def load(data_dir: Path | None = None, offline: bool = True, quiet: bool = True) -> Dataset:
     """Load MNIST, 60,000 training and 10,000 test images of shape (1, 28, 28) in 10 classes, or files in its format.
 
-    Parameters
-    ----------
-    data_dir : a folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-        `t10k-labels-idx1-ubyte`, each plain, `.gz` or `.xz`, or spelled with a dot (`train-images.idx3-ubyte`).
-        Default: the packaged MNIST.
-    offline, quiet : not used, because nothing is downloaded.
-
-    Returns
-    -------
-    Dataset of one channel, whose classes are the numbers up to the largest label. If every unpacked file has its
-        published SHA-256, it is canonical, named "mnist", and has MNIST's usual mean and deviation, so that the same
-        data always trains the same way. Any other set is named after the folder and has its own mean and deviation.
-
-    Raises
-    ------
-    DataError
-        If a file is missing, damaged, or does not fit the others; or if a packaged file is not the published one.
+    The four files of a folder are called as in `SHA256`, or spelled with a dot (`train-images.idx3-ubyte`). If every
+    unpacked file has its published SHA-256, the set is canonical, named "mnist", and has MNIST's usual mean and
+    deviation, so that the same data always trains the same way. Any other set is named after the folder, has its own
+    mean and deviation, and its classes are the numbers up to the largest label.
 
     References
     ----------

@@ -1,12 +1,12 @@
 """Files that may be compressed, and what messages and data sets call files."""
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 from npl0.data.dataset import DataError
+from npl0.storage.files import brief, most_unpacked, reported
 
 
 def find_packed(folder: Path, name: str) -> Path | None:
@@ -14,37 +14,33 @@ def find_packed(folder: Path, name: str) -> Path | None:
     return next((path for suffix in ("", ".gz", ".xz") if (path := folder / (name + suffix)).is_file()), None)
 
 
-def read_packed(path: Path) -> bytes:
-    """Return the content of a file, unpacked if it is gzip or xz data; DataError if it is unreadable or damaged."""
-    damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
+def read_packed(path: Path, fault: str = "") -> bytes:
+    """Return the content of a file, unpacked if it is gzip or xz data; DataError if it is unreadable or damaged.
+
+    Damage is also what unpacks to more than `most_unpacked`; messages call it `fault`.
+    """
     try:
-        content = path.read_bytes()
+        packed, content = open(path, "rb"), bytearray()  # noqa: SIM115
     except OSError as error:
-        raise unreadable(path, error) from error
-    if content.startswith(b"\x1f\x8b"):
-        kind, decompress = "gzip", gzip.decompress
-    elif content.startswith(b"\xfd7zXZ\x00"):
-        import lzma  # here, because some builds of Python lack it, and only xz needs it
-
-        kind, decompress, damage = "xz", lzma.decompress, (lzma.LZMAError,)
-    else:
-        return content
-    try:
-        return decompress(content)
-    except damage as error:
-        raise DataError(
-            f"{path}: its {kind} data is cut or corrupted ({error}; {len(content)} bytes); fetch the file again"
-        ) from error
-
-
-def unreadable(path: Path, error: OSError) -> DataError:
-    """Return the error for a file that the system cannot read."""
-    return DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions")
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check path and permissions") from error
+    with packed:
+        xz = packed.peek(6).startswith(b"\xfd7zXZ\x00")
+        if not xz and not packed.peek(6).startswith(b"\x1f\x8b"):
+            return packed.read()
+        fault = f"{path}: {fault or 'its ' + ('xz' if xz else 'gzip') + ' data is cut or corrupted'}"
+        # Loaded here, because some builds of Python lack lzma, and only xz needs it.
+        module = import_module("lzma" if xz else "gzip")
+        with reported(DataError, fault, "fetch the file again"), module.open(packed) as stream:
+            while block := stream.read(1 << 20):
+                content += block
+                if len(content) > most_unpacked(packed.tell()):
+                    raise ValueError("it unpacks to a hundred times its size: unpack it first, if that is right")
+    return bytes(content)
 
 
 def listing(names: Iterable[str]) -> str:
     """Return the first dozen names in order, and how many more there are."""
-    found = sorted(names)
+    found = sorted(map(brief, names))
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     return (", ".join(found[:12]) or "nothing") + more
 

@@ -28,7 +28,7 @@ class Parameter:
         found = f"{value.dtype} {value.strides}" if isinstance(value, np.ndarray) else type(value).__name__
         if not (isinstance(value, np.ndarray) and value.dtype in _DTYPES and value.flags.c_contiguous):
             raise ValueError(f"a parameter must be a C-contiguous float32 or float64 array, not {found}")
-        self._value, self.grad = value, np.zeros_like(value)
+        self._value, self.grad = value, np.zeros(value.shape, value.dtype)
         self.kind, self.name = kind, name
 
     @property
@@ -84,8 +84,8 @@ def check_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[
         names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
         raise ValueError(f"these arrays do not belong to {owner}: {names} do not match")
     for name, target in targets.items():
-        if target.shape != arrays[name].shape:
-            raise ValueError(f"{name} has shape {target.shape}, the stored one {arrays[name].shape}")
+        if (target.shape, target.dtype) != ((found := arrays[name]).shape, found.dtype):
+            raise ValueError(f"{name} has shape {target.shape}, the stored one {found.shape} of {found.dtype}")
 
 
 def copy_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:

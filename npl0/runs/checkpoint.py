@@ -13,6 +13,7 @@ import numpy as np
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
+from npl0.storage.files import reported
 from npl0.training.loop import EpochRow, Progress
 from npl0.training.optimizers import Optimizer
 
@@ -63,7 +64,7 @@ class Checkpoint:
         """
         header, arrays = load_arrays(self.path)
         parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}
-        try:
+        with reported(CheckpointError, f"{self.path} does not fit this training", self.remedy):
             # Through JSON, so that both sides have JSON's types.
             if header["settings"] != json.loads(json.dumps(self.settings)):
                 raise CheckpointError(f"{self.path} belongs to a training with other settings; {self.remedy}")
@@ -75,7 +76,3 @@ class Checkpoint:
                 part, _, rest = name.partition(".")
                 parts[part][rest] = array
             yield state, parts
-        except CheckpointError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise CheckpointError(f"{self.path} does not fit this training ({error}); {self.remedy}") from error

@@ -134,19 +134,18 @@ def build_config(settings: Mapping[str, Any], quick: bool = False) -> RunConfig:
         raise ConfigError(f"network must be a section that describes layers, not {settings['network']!r}")
     model, method = (settings.get(key, getattr(RunConfig, key)) for key in ("model", "method"))
     layers = [*presets_of(model, method, bool(settings.get("init_from")), quick), settings]
-    merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    for layer in layers:
-        for name, section in SECTIONS.items():
+    sections = {}
+    # Sections of other methods are built too, so that a wrong value in them is reported.
+    for name, section in SECTIONS.items():
+        merged: dict[str, Any] = {}
+        for layer in layers:
             values = layer.get(name, {})
             if not isinstance(values, Mapping):
                 raise ConfigError(f"[{name}] must be a section of settings, not {values!r}")
             check_keys(values, [entry.name for entry in declared(section)], f"setting of [{name}]")
-            merged[name].update(values)
-    sections = {}
-    # Sections of other methods are built too, so that a wrong value in them is reported.
-    for name, section in SECTIONS.items():
+            merged.update(values)
         try:
-            sections[name] = section(**merged[name])
+            sections[name] = section(**merged)
         except ConfigError as error:
             raise ConfigError(f"[{name}] {error}") from error
     return RunConfig(

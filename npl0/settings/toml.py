@@ -6,16 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from npl0.runtime.settings import ConfigError
+from npl0.storage.files import brief
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file; ConfigError names the file and the place of an error."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        _check(settings)
+        return settings
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {brief(error)}") from error
+
+
+def _check(value: Any, depth: int = 0) -> None:
+    """Raise ValueError for values that no setting takes, and that messages could not show."""
+    for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check(inner, depth + 1)
+    wrong_text = isinstance(value, str) and (len(value) > 1000 or not value.isprintable())
+    if wrong_text or depth > 16 or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        raise ValueError("a value is too long, not printable, has more than 64 bits, or is nested more than 16 deep")
 
 
 def format_toml(settings: Mapping[str, Any]) -> str:

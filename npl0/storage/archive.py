@@ -3,19 +3,17 @@
 import io
 import json
 import zipfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from npl0.runtime.settings import Npl0Error
-from npl0.storage.files import replacing
+from npl0.storage.files import brief, most_unpacked, replacing, reported
 
 FORMAT = "npl0-1"
 _HEADER = "header"
-# What zipfile, zlib and NumPy raise for a damaged file.
-DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, SyntaxError)
 _REMEDIES = {"checkpoint": "delete it to start anew", "model": "name another, or make it again"}
 
 
@@ -34,38 +32,53 @@ def save_arrays(
         (np.savez_compressed if compress else np.savez)(file, **content)
 
 
-def load_arrays(path: str | Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def load_arrays(
+    path: str | Path, kind: str = "checkpoint", room: Callable[[dict[str, Any]], int | None] = lambda header: None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read the header and the arrays that `save_arrays` wrote; `kind` is "checkpoint" or "model", as in the header.
 
-    CheckpointError if the file is missing or damaged, or holds something else.
+    CheckpointError if the file is missing or damaged, or holds something else, or more bytes than `room(header)`.
     """
-    path, remedy = Path(path), _REMEDIES[kind]
-    if not path.is_file():
+    if not Path(path).is_file():
         raise CheckpointError(f"{path} does not exist")
-    try:
-        arrays = read_npz(path)
-        header = json.loads(arrays.pop(_HEADER).tobytes())
-    except DAMAGE as error:
-        raise CheckpointError(f"{path} is damaged or not a {kind} of npl0's ({error}); {remedy}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        fault = f"was not written by this version of npl0 (format {FORMAT})"
-    elif header.pop("arrays", None) != list(arrays):
-        fault = "is damaged (its arrays are not those its header lists)"
-    elif header.get("kind") != kind:
-        fault = f"holds a {header.get('kind')}, not a {kind}"
-    else:
+    with reported(CheckpointError, f"{path} is damaged or not a {kind} of npl0's", _REMEDIES[kind]):
+        header = json.loads(read_npz(path, 1 << 24, only=_HEADER)[_HEADER].tobytes())
+        found = f"holds a {brief(header.get('kind'))} of format {brief(header.get('format'))}"
+        if found != f"holds a {kind} of format {FORMAT}":
+            raise ValueError(f"it {found}, not a {kind} of {FORMAT}, which this version of npl0 writes")
+        arrays = read_npz(path, room(header))
+        del arrays[_HEADER]
+        if header.pop("arrays", None) != list(arrays):
+            raise ValueError("its arrays are not those its header lists")
         return header, arrays
-    raise CheckpointError(f"{path} {fault}; {remedy}")
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` archive; raise one of `DAMAGE` if it is unreadable, damaged, or holds pickles."""
-    arrays = {}
+def read_npz(path: str | Path, room: int | None = None, only: str = "") -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` archive, or `only` one of them; damage raises exceptions of many types.
+
+    ValueError if it declares contents of more than `room` bytes (default: what `most_unpacked` allows).
+    """
+    arrays: dict[str, np.ndarray] = {}
+    room = most_unpacked(Path(path).stat().st_size) if room is None else room
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            # Each member is read to its end, where zipfile compares the checksum; NumPy stops where the array ends.
-            content = io.BytesIO(archive.read(member))
-            arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(content, allow_pickle=False)
-            if content.read(1):
-                raise ValueError(f"{member.filename} has bytes behind its array")
+            name, size = member.filename.removesuffix(".npy"), member.file_size
+            if only not in ("", name):
+                continue
+            room -= size
+            # The other ways to pack, which NumPy does not use, unpack more than they are asked for.
+            if name in arrays or room < 0 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{name} is there twice, claims {size:,} bytes, or is packed in an unusual way")
+            with archive.open(member) as stream:
+                # To the end, where zipfile compares the checksum; NumPy would stop where the array ends.
+                arrays[name] = parse_npy(stream.read(size))
     return arrays
+
+
+def parse_npy(content: bytes) -> np.ndarray:
+    """Return the array in the content of a `.npy` file; damage raises exceptions of many types."""
+    stream = io.BytesIO(content)
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if stream.read(1):
+        raise ValueError("there are bytes behind its array")
+    return array

@@ -67,6 +67,7 @@ def build_described(
     seed: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    most: float = math.inf,
 ) -> Network:
     """Build a network from plain values, such as those of `describe_network` or of a TOML file.
 
@@ -77,6 +78,7 @@ def build_described(
         sizes of its input (`in_channels`, `in_features`, `features`) may be left out.
     seed : keys the draw of the initial weights; None: they stay 0, for the caller to load.
     mean, std : per channel, for a `Standardise` that does not give them.
+    most : the largest number of channels or features that a layer may take.
 
     Raises
     ------
@@ -95,6 +97,8 @@ def build_described(
     for number, entry in enumerate(entries, 1):
         sizes = {"in_channels": shape[0], "features": shape[0], "in_features": math.prod(shape)}
         with numbered(number, entry["layer"]):
+            if shape[0] > most:
+                raise ValueError(f"{shape[0]:,} features are more than there are")
             layers.append(_build_layer(entry, {**sizes, "mean": mean, "std": std}))
             shape = layers[-1].output_shape(shape)
     # Constructors make float32 arrays; only `initialise` makes others.

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -40,17 +41,34 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def most_unpacked(size: int) -> int:
+    """Return to how many bytes a file of `size` bytes may unpack: images are never packed into a hundredth."""
+    return (1 << 24) + 100 * size
+
+
+@contextmanager
+def reported(kind: type[Exception], fault: str, remedy: str) -> Iterator[None]:
+    """Make a one-line error of class `kind` of whatever damaged data let the block raise."""
+    try:
+        yield
+    except kind:
+        raise
+    except Exception as error:
+        raise kind(f"{fault} ({brief(error)}); {remedy}") from error
+
+
+def brief(value: Any) -> str:
+    """Return the text of a value or an error in at most 200 printable characters, or its class if there is none."""
+    return "".join(c if c.isprintable() else "?" for c in str(value)[:200]) or type(value).__name__
+
+
 @contextmanager
 def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock file `path` during the block; if another process holds it, wait.
 
+    `waiting` is called once, with the name of the process that holds the lock, if there is something to wait for.
     The operating system releases the lock when its process ends, so a file left behind locks nobody out. Where the file
-    system has no locks, the block runs without one.
-
-    Parameters
-    ----------
-    path : the lock file. OSError if it cannot be opened or is a symbolic link.
-    waiting : called once, with the name of the process that holds the lock, if there is something to wait for.
+    system has no locks, the block runs without one. OSError if the file cannot be opened or is a symbolic link.
     """
     # The soft lock that filelock falls back to would outlive a killed process.
     lock = FileLock(path, poll_interval=POLL_INTERVAL, fallback_to_soft=False, on_acquired=_write_holder)

@@ -4,12 +4,16 @@ The header (plain JSON values) holds the result of `describe_network` under `net
 adds (classes, settings, data). A layer class of your own must be defined when such a file is loaded.
 """
 
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from npl0.nn.network import Network
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.storage.description import build_described, describe_network
+from npl0.storage.files import reported
 
 
 def save_model(path: str | Path, network: Network, **header: Any) -> None:
@@ -51,12 +55,26 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
         If there is no such file, or it is damaged, or not a model.
     """
     path = find_model(path)
-    header, arrays = load_arrays(path, "model")
-    try:
+    shapes: dict[str, Any] = {}
+
+    def room(header: dict[str, Any]) -> int:
+        # The zeros of a network that is not drawn take no memory, so that what is described costs nothing yet; deflate
+        # packs at most 1,032 bytes into one.
+        blank = build_described({**header["network"], "dtype": "float32"}, most=1032 * path.stat().st_size)
+        shapes.update({name: array.shape for name, array in blank.state().items()})
+        return (1 << 24) + 8 * sum(map(math.prod, shapes.values()))
+
+    with reported(CheckpointError, f"{path} is damaged or not a model of npl0's", "make it again"):
+        header, arrays = load_arrays(path, "model", room)
+        if shapes != {name: array.shape for name, array in arrays.items()}:
+            raise ValueError("its arrays do not have the names and shapes of its layers")
         network = build_described(header["network"])
         network.load_state(arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a sound model file ({error}); make it again") from error
+        if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise ValueError(f"{bad[0]} holds NaN or infinity")
+        for key, kind in {"classes": list, "settings": dict, "data": dict}.items():
+            if not isinstance(header.get(key, kind()), kind):
+                raise ValueError(f"{key} of its header is no {kind.__name__}")
     return network, header
 
 

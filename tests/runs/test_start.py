@@ -176,7 +176,8 @@ def test_buffers_are_loaded_and_another_width_is_named(tmp_path):
         # The network is only compared; the run loads the arrays.
         np.testing.assert_array_equal(other.state()[name], before[name])
     with pytest.raises(
-        ConfigError, match=r"conv1\.weight has shape \(8, 3, 3, 3\), the stored one \(4, 3, 3, 3\); use its --model"
+        ConfigError,
+        match=r"conv1\.weight has shape \(8, 3, 3, 3\), the stored one \(4, 3, 3, 3\) of float32; use its --model",
     ):
         load_start(config, wide)
     save_model(path, fold_batchnorm(small))

@@ -122,10 +122,10 @@ def test_what_is_no_model_is_told(tmp_path):
         with pytest.raises(CheckpointError, match=r"not a model of npl0's \(.*zip file.*\); name another"):
             npl0.load_model(path)
     save_arrays(path, {"kind": "checkpoint"}, {})
-    with pytest.raises(CheckpointError, match=r"holds a checkpoint, not a model; name another"):
+    with pytest.raises(CheckpointError, match=r"holds a checkpoint of format npl0-1, not a model of npl0-1.*; name"):
         npl0.load_model(path)
     save_arrays(path, {"kind": "model", "format": "npl0-0"}, {})
-    with pytest.raises(CheckpointError, match=r"was not written by this version of npl0"):
+    with pytest.raises(CheckpointError, match=r"holds a model of format npl0-0, not a model of npl0-1, which this"):
         npl0.load_model(path)
 
 
@@ -146,7 +146,7 @@ def test_a_model_file_that_contradicts_itself_is_told(tmp_path, spoil):
     description, arrays = describe_network(network), dict(network.state())
     spoil(description, arrays)
     save_arrays(tmp_path / "m.npz", {"kind": "model", "network": description}, arrays)
-    with pytest.raises(CheckpointError, match=r"m\.npz is not a sound model file .*; make it again"):
+    with pytest.raises(CheckpointError, match=r"m\.npz is damaged or not a model of npl0's .*make it again"):
         npl0.load_model(tmp_path / "m.npz")
 
 

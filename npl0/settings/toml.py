@@ -25,9 +25,9 @@ def _check(value: Any, depth: int = 0) -> None:
     """Raise ValueError for values that no setting takes, and that messages could not show."""
     for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check(inner, depth + 1)
-    wrong_text = isinstance(value, str) and (len(value) > 1000 or not value.isprintable())
+    wrong_text = isinstance(value, str) and (len(value) > 1000 or "\0" in value)
     if wrong_text or depth > 16 or (isinstance(value, int) and not -(2**63) <= value < 2**63):
-        raise ValueError("a value is too long, not printable, has more than 64 bits, or is nested more than 16 deep")
+        raise ValueError("a value is too long, holds NUL, has more than 64 bits, or is nested more than 16 deep")
 
 
 def format_toml(settings: Mapping[str, Any]) -> str:

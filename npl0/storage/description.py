@@ -12,6 +12,7 @@ from npl0 import nn
 from npl0.nn.base import Layer, checked_shape, numbered
 from npl0.nn.network import Network
 from npl0.runtime.settings import suggest
+from npl0.storage.files import brief
 
 _KEYS = ("name", "input_shape", "dtype", "shard_size", "layers")
 
@@ -96,7 +97,7 @@ def build_described(
         raise ValueError('layers must be a list of entries like {layer = "Linear", out_features = 10}')
     for number, entry in enumerate(entries, 1):
         sizes = {"in_channels": shape[0], "features": shape[0], "in_features": math.prod(shape)}
-        with numbered(number, entry["layer"]):
+        with numbered(number, brief(entry["layer"])):
             if shape[0] > most:
                 raise ValueError(f"{shape[0]:,} features are more than there are")
             layers.append(_build_layer(entry, {**sizes, "mean": mean, "std": std}))

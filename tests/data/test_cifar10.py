@@ -280,3 +280,12 @@ def test_a_nearly_canonical_copy_loads():
     mean, std = channel_statistics(dataset.train_images)
     np.testing.assert_allclose(mean, dataset.mean, atol=1e-4)
     np.testing.assert_allclose(std, dataset.std, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE])
+def test_a_member_that_claims_more_than_there_is(kind, tmp_path):
+    info = tarfile.TarInfo(f"{FOLDER}/test_batch.bin")
+    info.size, info.type = 2**62, kind
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)))
+    with pytest.raises(DataError, match=r"a\.tar\.gz(: cannot be read as| has no data_batch_1\.bin)"):
+        load_dataset("cifar10", tmp_path / "a.tar.gz")

@@ -180,3 +180,13 @@ def test_test_images_of_another_size_are_refused(folder, write_idx):
     write_idx(folder / f"{TEST_IMAGES}.gz", np.zeros((3, 5, 5), np.uint8))
     with pytest.raises(DataError, match=r"train_images have the shape \(1, 5, 4\) .* but test_images \(1, 5, 5\)"):
         load_dataset("mnist", folder)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_decompression_bomb_is_not_unpacked(compress, tmp_path):
+    (tmp_path / "bomb").write_bytes(compress(bytes(1 << 25)))
+    with pytest.raises(DataError, match=r"bomb: its (gzip|xz) data .*unpacks to a hundred times its size: unpack it"):
+        read_packed(tmp_path / "bomb")
+    # 16 MB of blank images are no bomb.
+    (tmp_path / "blank").write_bytes(compress(bytes(1 << 24)))
+    assert read_packed(tmp_path / "blank") == bytes(1 << 24)

@@ -324,3 +324,14 @@ def test_a_network_of_ones_own_takes_no_width_and_any_name():
 def test_settings_show_themselves_in_one_line():
     text = repr(build_config({}))
     assert text.startswith("RunConfig(model='lenet5', ") and "\n" not in text and "l0_lambda=13.0" in text
+
+
+ENDLESS = ["9" * 4301, "0x" + "f" * 4000, "9" * 310, "-9223372036854775809", "[" * 500, "[" * 17 + "]" * 17]
+
+
+@pytest.mark.parametrize("value", [*ENDLESS, '"\\u0000"', '"' + "x" * 1001 + '"'])
+def test_values_that_no_setting_takes_end_in_one_line(value, tmp_path):
+    (tmp_path / "c.toml").write_text(f"data_dir = {value}\n")
+    with pytest.raises(ConfigError, match=r"c\.toml is not valid TOML: ") as caught:
+        read_toml(tmp_path / "c.toml")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400

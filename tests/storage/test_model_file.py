@@ -1,6 +1,7 @@
 """Model files and what they are written with: every network comes back, and damage is told."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -248,3 +249,57 @@ def test_a_model_in_a_missing_folder_names_the_model(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         npl0.save_model(path, npl0.build_lenet300(seed=None))
     assert caught.value.filename == str(path)
+
+
+def test_a_description_is_compared_before_it_costs_anything(tmp_path):
+    path = tmp_path / "m.npz"
+    for dtype in ("float32", "float64"):
+        layers = [{"layer": "Linear", "in_features": 784, "out_features": 400_000}]
+        description = {"name": "big", "input_shape": [784], "dtype": dtype, "shard_size": 64, "layers": layers}
+        save_arrays(path, {"kind": "model", "network": description}, {"fc1.weight": np.ones((2, 2), np.float32)})
+        began = time.perf_counter()
+        with pytest.raises(CheckpointError, match="do not have the names and shapes of its layers"):
+            npl0.load_model(path)
+        # The draw of the weights alone would take many seconds.
+        assert time.perf_counter() - began < 2
+    layers = [{"layer": "Linear", "in_features": 1, "out_features": 10**8}, {"layer": "BatchNorm"}]
+    save_arrays(path, {"kind": "model", "network": {**description, "input_shape": [1], "layers": layers}}, {})
+    with pytest.raises(CheckpointError, match=r"layer 2 \(BatchNorm\): 100,000,000 features are more than there are"):
+        npl0.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda array: array * np.float32(np.nan), "fc1.weight holds NaN or infinity"),
+        (lambda array: array / np.float32(0), "fc1.weight holds NaN or infinity"),
+        (lambda array: array.astype(np.float64), r"the stored one \(2, 4\) of float64"),
+        (lambda array: array.astype(np.int32), r"the stored one \(2, 4\) of int32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_weights_of_another_kind_are_refused(spoil, message, tmp_path):
+    network = npl0.Network([npl0.Linear(4, 2)], (4,))
+    arrays = network.state()
+    header = {"kind": "model", "network": describe_network(network)}
+    save_arrays(tmp_path / "m.npz", header, {**arrays, "fc1.weight": spoil(arrays["fc1.weight"])})
+    with pytest.raises(CheckpointError, match=message):
+        npl0.load_model(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize("header", [{"settings": []}, {"data": "x"}, {"classes": 3}])
+def test_a_header_of_another_kind_is_refused(header, tmp_path):
+    network = npl0.Network([npl0.Linear(4, 2)], (4,))
+    save_arrays(tmp_path / "m.npz", {"kind": "model", "network": describe_network(network), **header}, network.state())
+    with pytest.raises(CheckpointError, match=f"{next(iter(header))} of its header is no"):
+        npl0.load_model(tmp_path / "m.npz")
+
+
+def test_what_is_declared_is_checked_before_it_is_read(tmp_path):
+    path = tmp_path / "a.npz"
+    save_arrays(path, {"kind": "checkpoint"}, {"a": np.zeros(10**8, np.uint8)}, compress=True)
+    with pytest.raises(CheckpointError, match=r"a is there twice, claims 100,000,128 bytes, or"):
+        load_arrays(path)
+    # Uncompressed, it takes no more than it holds.
+    save_arrays(path, {"kind": "checkpoint"}, {"a": np.zeros(10**8, np.uint8)})
+    assert load_arrays(path)[1]["a"].size == 10**8

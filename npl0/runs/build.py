@@ -24,6 +24,9 @@ def build_network(config: RunConfig, dataset: Dataset | None = None) -> Network:
     of_data = {"seed": None} if dataset is None else {"seed": config.seed, "mean": dataset.mean, "std": dataset.std}
     try:
         if config.network is not None:
+            for name in ("width", "conv"):
+                if (value := getattr(config, name)) != getattr(RunConfig, name):
+                    raise ValueError(f"{name} = {value} is for built-in models; set it in the layers of {config.model}")
             facts = {"name": config.model, "shard_size": config.shard_size, "input_shape": shape}
             # Without the data nothing is computed, so any statistics of the images will do.
             statistics = {"mean": [0.5] * shape[0], "std": [0.5] * shape[0]}

@@ -145,9 +145,14 @@ def test_a_file_of_layers_that_does_not_exist_is_a_usage_error(own):
     assert code == 2 and "cannot read nowhere.toml: No such file or directory" in err
 
 
-def test_a_width_is_not_for_a_file_of_layers(own, net):
-    code, out, _ = own("--model", net(), "--width", "0.5", *SHORT, "--dry-run")
-    # It has no effect, and so it does not stand in the settings.
+@pytest.mark.parametrize(("flag", "value"), [("width", "0.5"), ("conv", "im2col")])
+def test_settings_of_the_models_are_not_for_a_file_of_layers(own, net, flag, value):
+    code, _, err = own("--model", net(), f"--{flag}", value, *SHORT, "--dry-run")
+    assert code == 2 and f"{flag} = {value} is for built-in models; set it in the layers of my_net" in err
+
+
+def test_the_width_of_models_does_not_stand_in_the_settings_of_a_file_of_layers(own, net):
+    code, out, _ = own("--model", net(), *SHORT, "--dry-run")
     assert code == 0 and "width" not in tomllib.loads(out)
 
 

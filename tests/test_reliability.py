@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -22,6 +23,7 @@ def test_killed_runs_end_in_the_same_bits():
     assert out.startswith("magnitude: 4 kills, ") and ": identical (" in out
 
 
+@pytest.mark.slow
 def test_runs_started_in_every_way_give_the_same_bits():
     assert run("determinism.py", "--short").endswith("\n7 outcomes, 0 of them different\n")
 

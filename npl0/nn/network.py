@@ -111,7 +111,7 @@ class Network:
         return arrays
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy the arrays into those of `state()`; ValueError, and no change, if the names or shapes differ."""
+        """Copy the arrays into those of `state()`; ValueError, and no change, if names, shapes or dtypes differ."""
         copy_arrays(self.name, self.state(), arrays)
 
     def shards(self, n: int) -> list[slice]:

@@ -79,13 +79,14 @@ class ParameterGroup:
 
 
 def check_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError, naming the owner, unless the arrays have the names and shapes of the targets."""
+    """Raise ValueError, naming the owner, unless the arrays have the names, shapes and dtypes of the targets."""
     if different := sorted(targets.keys() ^ arrays.keys()):
         names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
         raise ValueError(f"these arrays do not belong to {owner}: {names} do not match")
     for name, target in targets.items():
-        if (target.shape, target.dtype) != ((found := arrays[name]).shape, found.dtype):
-            raise ValueError(f"{name} has shape {target.shape}, the stored one {found.shape} of {found.dtype}")
+        shape, dtype = arrays[name].shape, arrays[name].dtype
+        if (target.shape, target.dtype) != (shape, dtype):
+            raise ValueError(f"{target.dtype} {name} has shape {target.shape}, the stored one {shape} of {dtype}")
 
 
 def copy_arrays(owner: str, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:

@@ -178,7 +178,6 @@ def _cut_into_blocks(
     rows_share_gates = log_alpha.value.shape[0] != rows
     block_rows = rows if rows_share_gates else max(1, BLOCK_SIZE // math.prod(weight.value.shape[1:]))
     arrays = (weight.value, weight.grad, theta.value, theta.grad, log_alpha.value, log_alpha.grad, z)
-    # Where rows share gates, the one part holds all gates too.
     parts = [slice(start, start + block_rows) for start in range(0, rows, block_rows)]
     return [
         _Block((layer, number), lam_per_example, *(array[part] for array in arrays))

@@ -50,7 +50,8 @@ def _build_layer(entry: Mapping[str, Any], known: dict[str, Any]) -> Layer:
     arguments = dict(entry)
     name, classes = arguments.pop("layer"), layer_classes()
     if name not in classes:
-        raise ValueError(f"this layer is unknown: {suggest(str(name), classes)}")
+        hint = suggest(str(name), classes)
+        raise ValueError(f"this layer is unknown: {hint} (the module of a layer of your own must be imported first)")
     parameters = inspect.signature(classes[name]).parameters
     for argument in arguments:
         if argument not in parameters:

@@ -214,6 +214,7 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
         count_correct(network, *validation, workers) / len(validation[1]) if validation else None,
         pruner.expected_l0(),
         weights.kept,
+        # Not `compression_ratio`, from which it may differ in the last digit: logs keep their bits.
         1 / weights.density if weights.kept else math.inf,
         stage.step((progress.epoch + 1) * steps - 1, steps).rate_factor,
         n_train / max(progress.epoch_seconds, 1e-9),

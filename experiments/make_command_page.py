@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
+from npl0.__main__ import COMMANDS
 from npl0.cli.run import build_parser
 from npl0.nn.models import MODELS, build_model
 from npl0.runtime.settings import allowed_range, declared
@@ -70,7 +71,7 @@ def arguments(actions: list[argparse.Action]) -> str:
 def commands() -> str:
     """Return the other commands and their arguments."""
     parts = []
-    for name in ("eval", "predict", "summary", "data", "gradcheck"):
+    for name in (name for name in COMMANDS if name != "run"):
         parser = parser_of(import_module(f"npl0.cli.{name}").main)
         # A description goes on in a paragraph of its own on the page.
         parts.append(f"### {name}\n\n{' '.join(parser.description.split())}\n\n{subcommands(parser, name)}")

@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": "classify images with a run's pruned network",
     "summary": "show the layers of a model",
     "data": "download, import or check a data set",
+    "explain": "draw what a gate does: its distribution, test gates and gradients",
     "gradcheck": "check every backward pass against numerical differences",
 }
 

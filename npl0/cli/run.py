@@ -39,6 +39,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     group.add_argument("--offline", action="store_true", help="never download data")
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or replace one of other settings")
+    group.add_argument("--explain", action="store_true", help="say after each stage what it did and why, in sentences")
     group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
     group.add_argument("--json", action="store_true", help="print result.json on stdout and nothing else there")
     group.add_argument("--dry-run", action="store_true", help="print the settings and the run folder, and stop")
@@ -126,6 +127,11 @@ class Command:
         if not self.options.quiet:
             self.bar.write(line)
 
+    def _announce(self, line: str) -> None:
+        self.bar.close()
+        if not self.options.quiet and not self.options.json:
+            print(line, flush=True)
+
     def _load_data(self) -> Any:
         config, options = self.config, self.options
         return data.load_dataset(config.data, config.data_dir or None, options.offline, options.quiet)
@@ -155,17 +161,13 @@ class Command:
         if digest is not None and result["init_from"]["sha256"] != digest:
             raise runs.RunFolderError(f"{path} began from another network than {source}; repeat with --force")
         self._note(f"{path} is finished; this is its result (--force repeats it)")
+        for sentence in runs.explain_finished(self.folder, result) if self.options.explain else ():
+            self._announce(sentence)
         return result
 
     def _train(self) -> dict[str, Any]:
         """Begin or resume the run, and return its result."""
         options, folder = self.options, self.folder
-
-        def announce(line: str) -> None:
-            self.bar.close()
-            if not options.quiet and not options.json:
-                print(line, flush=True)
-
         self._check()
         folder.check_writable()
         dataset = self._load_data()
@@ -175,7 +177,8 @@ class Command:
             self._warnings_as_notes(),
         ):
             # Whatever does not fit is reported here, before anything is written.
-            run = runs.Run(self.config, dataset, folder, workers, self.bar, announce, options.force)
+            observers = self.bar, self._announce
+            run = runs.Run(self.config, dataset, folder, workers, *observers, options.force, options.explain)
             with say_if_slow("compiling the kernels (once on a machine; some seconds)", 1.0, options.quiet):
                 runs.compile_kernels(run.network)
             waiting = f"which works in {folder.path}"

@@ -2,6 +2,7 @@ from .build import build_network as build_network
 from .build import build_pruner as build_pruner
 from .build import check_data as check_data
 from .compile import compile_kernels as compile_kernels
+from .explain import explain_finished as explain_finished
 from .fit import fit as fit
 from .folder import RunFolder as RunFolder
 from .folder import RunFolderError as RunFolderError

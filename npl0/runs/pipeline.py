@@ -11,6 +11,7 @@ from npl0.pruning.masks import Masks
 from npl0.runs.build import build_network, build_pruner
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.environment import describe_environment
+from npl0.runs.explain import explain
 from npl0.runs.folder import RunFolder
 from npl0.runs.monitor import CollapseMonitor
 from npl0.runs.result import make_result
@@ -35,6 +36,7 @@ class Run:
     observer : notified of steps and epochs, after they were recorded.
     announce : called with one line of text after each stage.
     force : whether to begin anew, and replace what the folder holds.
+    explain : whether sentences on what a stage did and why follow its line.
 
     Raises
     ------
@@ -54,9 +56,10 @@ class Run:
         observer: Observer | None = None,
         announce: Callable[[str], None] = lambda line: None,
         force: bool = False,
+        explain: bool = False,
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
-        self.observer, self.announce, self.force = observer or Observer(), announce, force
+        self.observer, self.announce, self.force, self.explain = observer or Observer(), announce, force, explain
         self.network = build_network(config, dataset)
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
         if config.validation:
@@ -146,6 +149,15 @@ class Run:
         self.state.correct[point], self.state.kept[point] = correct, weights.kept
         where = "validation" if self.validation else "test"
         self.announce(f"{what}: {where} accuracy {100 * correct / len(self.held_out[1]):.2f} %, {weights}")
+        if self.explain and point != "initial":
+            masks = {weight.name: weight.value != 0 for weight in self.network.weights}
+            kept = [row.kept for row in self.state.rows if row.stage == "train"]
+            for sentence in explain(point, self._result(), masks, kept):
+                self.announce(f"  {sentence}")
+
+    def _result(self) -> dict[str, Any]:
+        layers, total = measure_layers(self.network), len(self.held_out[1])
+        return make_result(self.config, self.dataset, self.state, self.network, layers, total)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -168,10 +180,9 @@ class Run:
             self.state = state
 
     def _record(self) -> dict[str, Any]:
-        layers = measure_layers(self.network)
-        result = make_result(self.config, self.dataset, self.state, self.network, layers, len(self.held_out[1]))
+        result = self._result()
         self.folder.write_csv("log.csv", self.state.rows, EpochRow)
-        self.folder.write_csv("layers.csv", layers, LayerMeasure)
+        self.folder.write_csv("layers.csv", measure_layers(self.network), LayerMeasure)
         self.folder.write_model(self.network, self.dataset)
         self.folder.write_json("result.json", result)
         self.folder.checkpoint.unlink(missing_ok=True)

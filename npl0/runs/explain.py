@@ -1,0 +1,152 @@
+"""What training, pruning and retraining of a run did and why, in plain sentences with the run's own numbers."""
+
+import csv
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from npl0.pruning.masks import Masks
+from npl0.runs.folder import RunFolder, RunFolderError
+from npl0.storage.model_file import load_model
+
+
+def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -> Iterator[str]:
+    """Yield two or three sentences on a stage of a run.
+
+    Parameters
+    ----------
+    point : the end of the stage: `trained`, `pruned` or `retrained`.
+    result : the content of result.json, so far as the run has come.
+    masks : which weights are not zero.
+    kept : the kept weights after each epoch of training.
+    """
+    method, epochs = result["method"], result["epochs"]
+    if point == "trained":
+        if not epochs["train"]:
+            yield "There was no epoch of training: the network is the one that the run started from."
+        elif method == "l0":
+            yield from _gated_training(result, kept)
+        else:
+            yield from _other_training(result)
+    elif point == "pruned":
+        yield from _gated_pruning(result) if method == "l0" else _cut(result)
+        yield _structure(masks)
+    elif not epochs["retrain"]:
+        yield "There was no epoch of retraining: the network is the pruned one."
+    else:
+        yield from _retraining(result)
+
+
+def explain_finished(folder: RunFolder, result: dict[str, Any]) -> Iterator[str]:
+    """Yield the sentences on all stages of a finished run, from its files.
+
+    Raises
+    ------
+    CheckpointError, RunFolderError
+        If the network or the log of the run cannot be read.
+    """
+    network, _ = load_model(folder.path)
+    masks = {weight.name: weight.value != 0 for weight in network.weights}
+    try:
+        with open(folder.path / "log.csv", newline="", encoding="utf-8") as file:
+            kept = [int(row["kept"]) for row in csv.DictReader(file) if row["stage"] == "train"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder.path / 'log.csv'} cannot be read ({error}); repeat with --force") from error
+    for point in ("trained", "pruned", "retrained") if "retrain" in result["config"] else ("trained",):
+        yield from explain(point, result, masks, kept)
+
+
+def _gated_training(result: dict[str, Any], kept: list[int]) -> Iterator[str]:
+    size, left, settings = result["size"]["weights"], result["weights_kept"]["trained"], result["config"]["l0"]
+    images = result["data"]["train"] - result["config"]["validation"]
+    factors = ", times the factor of its layer" if settings["layer_lambda"] else ""
+    yield (
+        f"Training closed the gates of {size - left:,} of {size:,} weights: a weight stays only if it lowers the loss, "
+        f"summed over the {images:,} training images, by about l0_lambda = {settings['l0_lambda']:g}{factors}."
+    )
+    falls = [before - after for before, after in zip([size, *kept], kept, strict=False)]
+    epoch, ramp = falls.index(max(falls)) + 1, settings["ramp_epochs"]
+    rising = f"while lambda was still rising (until epoch {math.ceil(ramp)})" if epoch <= ramp else "at the full lambda"
+    if max(falls) > 0:
+        yield f"Most of them closed in epoch {epoch}, {rising}: it ended with {kept[epoch - 1]:,} weights kept."
+
+
+def _other_training(result: dict[str, Any]) -> Iterator[str]:
+    size, left, right = result["size"]["weights"], result["weights_kept"]["trained"], _percent(result, "trained")
+    if left < size:
+        yield f"Training set {size - left:,} of {size:,} weights to zero; {right} of the images are right."
+    elif "retrain" in result["config"]:
+        yield f"Training used all {size:,} weights, and {right} of the images are right."
+        yield "Nothing has prepared the network for losing weights: what it knows may be spread over all of them."
+    else:
+        yield f"All {size:,} weights were trained and none is pruned; {right} of the images are right."
+        yield "With the same settings, this is the accuracy that a pruned network is to be compared with."
+
+
+def _gated_pruning(result: dict[str, Any]) -> Iterator[str]:
+    before, after, left = result["correct"]["trained"], result["correct"]["pruned"], result["weights_kept"]["pruned"]
+    yield "Pruning wrote each weight times its test gate into the network; a closed gate wrote a zero. " + (
+        f"These are the values it was tested with before, so the same {after:,} images are right."
+        if before == after
+        else f"{before:,} images were right before and {after:,} are now, which rounding alone can change."
+    )
+    chance = 31 if result["test_gate"] == "paper" else 50
+    more, why = "more", f"a gate that is 0 at test time still opens in up to {chance} % of the draws"
+    if (difference := round(result["expected_l0"]) - left) < 0:
+        more, why = "fewer", "a gate that is open at test time is closed in some of the draws"
+    yield f"A random draw opens {abs(difference):,} {more} gates on average than the {left:,} that are kept: {why}."
+
+
+def _cut(result: dict[str, Any]) -> Iterator[str]:
+    size, left = result["size"]["weights"], result["weights_kept"]["pruned"]
+    before, after = result["correct"]["trained"], result["correct"]["pruned"]
+    rule = "largest" if result["method"] == "magnitude" else "chosen"
+    if result["config"].get("magnitude", {}).get("criterion") == "layer-std":
+        rule += ", relative to the spread of their layer"
+    yield f"Pruning kept {left:,} of {size:,} weights, the {rule}, and set the others to zero."
+    if before - after > 0.01 * before:
+        yield (
+            f"That lost {before - after:,} of the {before:,} images that were right: removed together, "
+            "the other weights mattered."
+        )
+    else:
+        yield f"{before:,} images were right before and {after:,} are now: the other weights hardly mattered."
+
+
+def _retraining(result: dict[str, Any]) -> Iterator[str]:
+    epochs, seconds, right = result["epochs"]["retrain"], result["seconds"], result["correct"]
+    share = seconds["retrain"] / max(sum(seconds.values()), 1e-9)
+    yield (
+        f"Retraining moved the {result['weights_kept']['pruned']:,} kept weights for {epochs} "
+        f"epoch{'s' if epochs > 1 else ''}, {100 * share:.0f} % of the time of the run; the zeros stayed zeros."
+    )
+    lost, gain = right["trained"] - right["pruned"], right["retrained"] - right["pruned"]
+    # The standard deviation of the difference of two counts of errors, were they independent.
+    chance = math.sqrt(2 * result["total"] - right["pruned"] - right["retrained"])
+    change = f"{abs(gain):,} {'more' if gain > 0 else 'fewer'} image{' is' if abs(gain) == 1 else 's are'} right"
+    if lost > chance and gain > 0:
+        yield f"It won back {gain:,} of the {lost:,} images that pruning had lost."
+    elif abs(gain) <= chance:
+        yield f"{change}, no more than chance gives (about {chance:.0f}): there was little to repair."
+    elif gain > 0:
+        yield f"{change}: without noise and without gates that close, the kept weights could settle."
+    else:
+        yield f"{change}: a lower learning rate of retraining, or fewer epochs, may keep what was there."
+
+
+def _structure(masks: Masks) -> str:
+    """Name the two layers with the largest shares of filters or units that have no weight left."""
+    empty = {name: int((~mask.reshape(len(mask), -1).any(axis=1)).sum()) for name, mask in masks.items()}
+    worst = sorted(filter(empty.get, masks), key=lambda name: empty[name] / len(masks[name]), reverse=True)[:2]
+    parts = [
+        f"{empty[name]:,} of {len(masks[name]):,} {'filters' if masks[name].ndim == 4 else 'units'} of "
+        f"{name.partition('.')[0]}"
+        for name in worst
+    ]
+    if not parts:
+        return "Every filter and every unit still has a weight."
+    return f"No weight is left in {' and '.join(parts)}: where every single weight can go, larger parts go with them."
+
+
+def _percent(result: dict[str, Any], point: str) -> str:
+    return f"{result['accuracy'][point]:.2%}".replace("%", " %")

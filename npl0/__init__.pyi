@@ -33,6 +33,7 @@ from .runs import fit as fit
 from .runtime import ConfigError as ConfigError
 from .runtime import Npl0Error as Npl0Error
 from .runtime import Workers as Workers
+from .sparse import compact as compact
 from .sparse import fold_batchnorm as fold_batchnorm
 from .storage import CheckpointError as CheckpointError
 from .storage import load_model as load_model

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -35,6 +36,8 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     # SIGTERM is handled like Ctrl-C, also before and after the training.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.stdout.reconfigure(errors="backslashreplace")  # for paths that the console cannot encode
+    # One line, where Python would show two.
+    warnings.showwarning = lambda message, *_, **__: note(message)
     try:
         try:
             code = main()
@@ -51,6 +54,6 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def note(line: str) -> None:
+def note(line: object) -> None:
     """Print a note on stderr."""
     print(f"note: {line}", file=sys.stderr)

@@ -20,10 +20,7 @@ def dropout_forward(x: np.ndarray, u: np.ndarray, rate: float, new: Allocator = 
 
     multiplier = (u >= rate) / (1 - rate)      (inverted dropout, Srivastava et al. 2014)
 
-    Parameters
-    ----------
-    x : any shape; u : uniform noise in [0, 1), the shape of x.
-    rate : the probability that an element becomes 0, in [0, 1).
+    for uniform noise u in [0, 1) of the shape of x; `rate`, in [0, 1), is the probability that an element becomes 0.
     """
     multiplier = new.kept("multiplier", x.shape, x.dtype)
     np.multiply(u >= rate, 1 / (1 - rate), out=multiplier, casting="same_kind")

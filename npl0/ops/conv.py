@@ -83,13 +83,7 @@ def col2im_reference(
 def conv2d_forward(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: int = 1, padding: int = 0, new: Allocator = fresh
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute `y = W im2col(x) + b`; b = None means no bias.
-
-    Returns
-    -------
-    y : (out, out_h, out_w, N).
-    cols : `im2col(x)`, which the backward pass needs.
-    """
+    """Return `y = W im2col(x) + b` and `cols = im2col(x)`, which the backward pass needs; b = None means no bias."""
     (channels, height, width, n), (out_channels, _, kh, kw) = x.shape, w.shape
     out_h, out_w = out_size(height, kh, stride, padding), out_size(width, kw, stride, padding)
     cols = new.kept("cols", (channels, kh, kw, out_h, out_w, n), x.dtype)

@@ -72,12 +72,8 @@ def gate_backward(grad_z: np.ndarray, z: np.ndarray, temperature: float = BETA) 
     """Differentiate `z = clip(s (zeta - gamma) + gamma, 0, 1)`, `s = sigmoid((... + log_alpha) / temperature)`.
 
     dz/dlog_alpha = (zeta - gamma) s (1 - s) / temperature = (z - gamma) (zeta - z) / ((zeta - gamma) temperature)
-    for 0 < z < 1, else 0: it depends on z alone, so neither s nor the noise has to be kept.
-
-    Parameters
-    ----------
-    grad_z, z : the gradient and the value of the gate.
-    temperature : `BETA` for `sample`, `TEST_GATES[rule]` for `deterministic_gate`.
+    for 0 < z < 1, else 0: it depends on z alone, so neither s nor the noise has to be kept. The temperature is `BETA`
+    for `sample` and `TEST_GATES[rule]` for `deterministic_gate`.
     """
     slope = (z - GAMMA) * (ZETA - z)
     slope *= 1 / ((ZETA - GAMMA) * temperature)

@@ -19,13 +19,7 @@ def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, new: Allo
 def linear_backward(
     grad_y: np.ndarray, x: np.ndarray, w: np.ndarray, need_grad_x: bool = True, new: Allocator = fresh
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Differentiate `y = W x + b` with respect to x and W; for b see `bias_backward`.
-
-    Returns
-    -------
-    grad_x : `Wᵀ grad_y`, the shape of x; None unless `need_grad_x`.
-    grad_w : `grad_y xᵀ`, the shape of w.
-    """
+    """Return `grad_x = Wᵀ grad_y`, None unless `need_grad_x`, and `grad_w = grad_y xᵀ`; for b see `bias_backward`."""
     grad_w = np.matmul(grad_y, x.T, out=new.grad_weight(w.shape, w.dtype))
     grad_x = np.matmul(w.T, grad_y, out=new.grad_input(x.shape, x.dtype)) if need_grad_x else None
     return grad_x, grad_w

@@ -108,13 +108,7 @@ def maxpool_backward_reference(
 
 
 def maxpool_forward(x: np.ndarray, size: int, stride: int, new: Allocator = fresh) -> tuple[np.ndarray, np.ndarray]:
-    """Take the maximum of every window; size is 1 to 16.
-
-    Returns
-    -------
-    y : the maxima.
-    winner : uint8, the shape of y: the number of the first cell that has the maximum; the backward pass needs it.
-    """
+    """Return the maximum of every window, and the number (uint8) of the first cell that has it; size is 1 to 16."""
     y_shape = _y_shape(x, size, stride)
     y, winner = new.output(y_shape, x.dtype), new.kept("winner", y_shape, np.dtype(np.uint8))
     if size == 2:

@@ -114,13 +114,7 @@ def transform_weight_backward(grad_u: np.ndarray, m: int, new: Allocator = fresh
 def conv2d_forward(
     x: np.ndarray, u: np.ndarray, b: np.ndarray | None, m: int, padding: int = 0, new: Allocator = fresh
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute `npl0.ops.conv.conv2d_forward` at stride 1, given `u = transform_weight(w, m)`.
-
-    Returns
-    -------
-    y : (K, out_h, out_w, N).
-    v : (C, n², P), the transformed tiles, which the backward pass needs.
-    """
+    """Compute `npl0.ops.conv.conv2d_forward` at stride 1, given `u = transform_weight(w, m)`; return y and V."""
     channels, examples, (n2, out_channels, _) = len(x), x.shape[3], u.shape
     r = kernel_size(n2, m)
     n = m + r - 1

@@ -67,3 +67,15 @@ def test_a_signal_outside_of_a_training_ends_with_code_130(number, capsys):
         for name, handler in before.items():
             signal.signal(name, handler)
     assert capsys.readouterr().err == "npl0: interrupted\n"
+
+
+def test_where_nothing_can_be_written_commands_run_with_one_line_of_advice():
+    # As in a container with a read-only file system: Numba finds no folder for its cache.
+    code = (
+        "from numba.core import caching; caching.CacheImpl._locator_classes = [];"
+        "from npl0.cli.guard import exit_with; from npl0.__main__ import main;"
+        "exit_with(lambda: main(['summary', 'lenet300']))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0 and "266,200" in process.stdout
+    assert process.stderr == "note: every start compiles the kernels: set NUMBA_CACHE_DIR to a writable folder\n"

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,11 +58,51 @@ def test_a_training_that_compiles_its_kernels_has_the_bits_of_one_that_loads_the
 
 
 def test_kernels_are_compiled_without_a_cache_where_nothing_can_be_written(monkeypatch):
-    def refuse(function, **settings):
-        if settings.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
+    def refuse(function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(kernels.numba, "njit", lambda **settings: lambda function: refuse(function, **settings))
+    monkeypatch.setattr(kernels, "_Cache", refuse)
     with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to a writable folder"):
-        assert kernels.kernel(len) is len
+        assert kernels.kernel(lambda x: x + 1)(2) == 3
+
+
+def damage_index(index, code):
+    index.write_bytes(index.read_bytes()[:50])
+
+
+def damage_code(index, code):
+    # A bit in the middle, which is machine code.
+    content = bytearray(code.read_bytes())
+    content[len(content) // 2] ^= 1
+    code.write_bytes(content)
+
+
+def make_it_a_folder(index, code):
+    code.unlink()
+    code.mkdir()
+
+
+@pytest.mark.parametrize("damage", [damage_index, damage_code, make_it_a_folder])
+def test_a_damaged_cache_means_compiling_anew(damage, monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+
+    def call():
+        made = kernels.kernel(double)
+        assert made(2) == 4
+        return sum(made.stats.cache_hits.values())
+
+    assert [call(), call()] == [0, 1]
+    (index,), (code,) = tmp_path.rglob("*.nbi"), tmp_path.rglob("*.nbc")
+    damage(index, code)
+    assert call() == 0
+    if code.is_dir():
+        code.rmdir()
+        assert call() == 0
+    assert call() == 1
+    # Deleted while the program runs.
+    shutil.rmtree(index.parent)
+    assert [call(), call()] == [0, 1]
+
+
+def double(x):
+    return 2 * x

@@ -5,8 +5,8 @@ while it writes a checkpoint or the model. It is then resumed with the same argu
 Its outcome must be that of a run that was left alone. Exits with code 1 if anything differs or a resumed run fails.
 Processes are forked from one that has loaded npl0 already, because loading would take most of the time.
 
-Compared are the bytes of every array and of the header in model.npz (not the time stamps of the archive), log.csv
-without its times and memory, layers.csv, and result.json without its seconds.
+Compared are the bytes of every array and of the headers in model.npz and snapshots.npz (not the time stamps of the
+archives), log.csv without its times and memory, layers.csv, and result.json without its seconds.
 """
 
 import argparse
@@ -40,8 +40,10 @@ TIMEOUT = 600.0  # seconds after which a process is killed in any case
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return what the settings alone decide about a finished run, by name."""
-    with zipfile.ZipFile(folder / "model.npz") as archive:
-        found = {f"model.npz: {name}": archive.read(name) for name in archive.namelist()}
+    found = {}
+    for file in ("model.npz", "snapshots.npz"):
+        with zipfile.ZipFile(folder / file) as archive:
+            found |= {f"{file}: {name}": archive.read(name) for name in archive.namelist()}
     with open(folder / "log.csv", newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file)):
             found |= {f"log.csv: {number}: {key}": text.encode() for key, text in row.items() if key not in MEASURED}

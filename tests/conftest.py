@@ -104,8 +104,10 @@ class Runs:
     @staticmethod
     def outcome(folder: Path) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, str]], bytes]:
         """Return arrays, result, log and layers of a finished run, without the times."""
-        with np.load(folder / "model.npz") as archive:
-            arrays = {name: archive[name].tobytes() for name in archive.files}
+        arrays = {}
+        for file, prefix in (("model.npz", ""), ("snapshots.npz", "snapshots: ")):
+            with np.load(folder / file) as archive:
+                arrays |= {prefix + name: archive[name].tobytes() for name in archive.files}
         result = json.loads((folder / "result.json").read_text())
         del result["seconds"]
         with open(folder / "log.csv", newline="") as file:

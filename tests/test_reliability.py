@@ -32,7 +32,8 @@ def test_the_scripts_see_a_changed_bit_and_ignore_the_times(monkeypatch, tmp_pat
     monkeypatch.syspath_prepend(EXPERIMENTS)
     kill_test = importlib.import_module("kill_test")
 
-    def contents(weight=1.0, loss="0.5", seconds="1.0", layers="a\n"):
+    def contents(weight=1.0, loss="0.5", seconds="1.0", layers="a\n", kept=1):
+        np.savez(tmp_path / "snapshots.npz", kept=[kept])
         np.savez(tmp_path / "model.npz", header=np.zeros(3, np.uint8), weight=np.float32([0, weight]))
         (tmp_path / "log.csv").write_text(f"stage,loss,seconds\ntrain,{loss},{seconds}\n")
         (tmp_path / "result.json").write_text(f'{{"total": 500, "seconds": {{"train": {seconds}}}}}')
@@ -44,4 +45,5 @@ def test_the_scripts_see_a_changed_bit_and_ignore_the_times(monkeypatch, tmp_pat
     assert kill_test.difference(whole, contents(weight=np.nextafter(np.float32(1), 2))) == ["model.npz: weight.npy"]
     assert kill_test.difference(whole, contents(loss="0.5000000000000001")) == ["log.csv: 0: loss"]
     assert kill_test.difference(whole, contents(layers="b\n")) == ["layers.csv"]
+    assert kill_test.difference(whole, contents(kept=2)) == ["snapshots.npz: kept.npy"]
     assert kill_test.difference(whole, dict(reversed(whole.items()))) == ["the order of the arrays"]

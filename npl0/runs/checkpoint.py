@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from npl0.nn.network import Network
-from npl0.pruning.base import Pruner
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.storage.files import reported
 from npl0.training.loop import EpochRow, Progress
-from npl0.training.optimizers import Optimizer
+
+# What holds arrays, by `state()`, and takes them back, by `load_state(arrays)`.
+PARTS = ("network", "pruner", "optimizer", "snapshots")
 
 
 @dataclass
@@ -49,21 +49,21 @@ class Checkpoint:
     fingerprint: str
     remedy: str
 
-    def save(self, state: TrainingState, network: Network, pruner: Pruner, optimizer: Optimizer) -> None:
-        """Write the state of a training, atomically."""
-        parts = {"network": network, "pruner": pruner, "optimizer": optimizer}
+    def save(self, state: TrainingState, *holders: Any) -> None:
+        """Write the state of a training and of the first of `PARTS`, atomically."""
+        parts = dict(zip(PARTS, holders, strict=False))
         arrays = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.state().items()}
         header = {"kind": "checkpoint", "settings": self.settings, "fingerprint": self.fingerprint}
         save_arrays(self.path, {**header, "state": dataclasses.asdict(state)}, arrays)
 
     @contextmanager
     def loading(self) -> Iterator[tuple[TrainingState, dict[str, dict[str, np.ndarray]]]]:
-        """Yield the stored state, and the arrays of `network`, `pruner` and `optimizer`, for the block to load them.
+        """Yield the stored state, and the arrays of each of `PARTS`, for the block to load them.
 
         CheckpointError if the file is damaged, belongs to another training, or the block cannot load its arrays.
         """
         header, arrays = load_arrays(self.path)
-        parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "pruner": {}, "optimizer": {}}
+        parts: dict[str, dict[str, np.ndarray]] = {part: {} for part in PARTS}
         with reported(CheckpointError, f"{self.path} does not fit this training", self.remedy):
             # Through JSON, so that both sides have JSON's types.
             if header["settings"] != json.loads(json.dumps(self.settings)):

@@ -24,7 +24,7 @@ NOTE = """\
 """
 
 # What a run leaves behind besides config.toml.
-MADE = ("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json")
+MADE = ("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json", "snapshots.npz")
 
 
 class RunFolderError(Npl0Error, RuntimeError):
@@ -44,6 +44,7 @@ class RunFolder:
         self.path, self.config = Path(parent) / config.run_name(), config
         self.checkpoint = self.path / "checkpoint.npz"
         self.result = self.path / "result.json"
+        self.snapshots = self.path / "snapshots.npz"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r}, {'finished' if self.result.is_file() else 'not finished'})"

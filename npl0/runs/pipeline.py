@@ -15,13 +15,14 @@ from npl0.runs.explain import explain
 from npl0.runs.folder import RunFolder
 from npl0.runs.monitor import CollapseMonitor
 from npl0.runs.result import make_result
+from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.settings import ConfigError
 from npl0.runtime.threads import Workers
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError
 from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
-from npl0.training.metrics import LayerMeasure, WeightCount, count_correct, measure_layers
+from npl0.training.metrics import LayerMeasure, WeightCount, measure_layers
 
 
 class Run:
@@ -81,6 +82,7 @@ class Run:
         self.checkpoint = Checkpoint(folder.checkpoint, config.used(), dataset.fingerprint, remedy)
         self.pruner: Pruner = build_pruner(config, self.network)
         self.monitor = CollapseMonitor(self.network, self.pruner.remedies)
+        self.snapshots = Snapshots(self.network)
 
     def execute(self) -> dict[str, Any]:
         """Run every stage that is still to be done, record the result and return it.
@@ -103,6 +105,7 @@ class Run:
                 self.state.init_from = self.start.origin
                 self._test("initial", "start")
             self._begin("train", self.pruner)
+            self.snapshots.record("start", 0, 0, self.pruner, self.pruner.masks())
         # The arrays of the start are not needed any more.
         self.start = None
         if self.state.stage == "train":
@@ -140,15 +143,20 @@ class Run:
         self.monitor.review(masks)
         self.state.seconds["prune"] = time.perf_counter() - began
         if self.config.prunes:
+            epochs = self.stage.recipe.epochs
+            self.snapshots.record("pruned", epochs, epochs, self.pruner, masks)
             self._test("pruned", "prune")
         return masks
 
     def _test(self, point: str, what: str) -> None:
-        correct = count_correct(self.network, *self.held_out, self.workers)
+        images, labels = self.held_out
+        classes = self.network.predict(images, self.workers).argmax(axis=1)
+        correct = int((classes == labels).sum())
+        self.snapshots.predicted(point, classes)
         weights = WeightCount.of_network(self.network)
         self.state.correct[point], self.state.kept[point] = correct, weights.kept
         where = "validation" if self.validation else "test"
-        self.announce(f"{what}: {where} accuracy {100 * correct / len(self.held_out[1]):.2f} %, {weights}")
+        self.announce(f"{what}: {where} accuracy {100 * correct / len(labels):.2f} %, {weights}")
         if self.explain and point != "initial":
             masks = {weight.name: weight.value != 0 for weight in self.network.weights}
             kept = [row.kept for row in self.state.rows if row.stage == "train"]
@@ -161,7 +169,7 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        self.checkpoint.save(self.state, self.network, self.pruner, self.optimizer)
+        self.checkpoint.save(self.state, self.network, self.pruner, self.optimizer, self.snapshots)
 
     def _restore(self) -> None:
         with self.checkpoint.loading() as (state, arrays):
@@ -177,12 +185,14 @@ class Run:
             self._begin(state.stage, pruner)
             self.pruner.load_state(arrays["pruner"])
             self.optimizer.load_state(arrays["optimizer"])
+            self.snapshots.load_state(arrays["snapshots"])
             self.state = state
 
     def _record(self) -> dict[str, Any]:
         result = self._result()
         self.folder.write_csv("log.csv", self.state.rows, EpochRow)
         self.folder.write_csv("layers.csv", measure_layers(self.network), LayerMeasure)
+        self.snapshots.write(self.folder.snapshots, self.dataset.classes, self.held_out)
         self.folder.write_model(self.network, self.dataset)
         self.folder.write_json("result.json", result)
         self.folder.checkpoint.unlink(missing_ok=True)
@@ -202,8 +212,11 @@ class _Recorder(Observer):
         self.run.observer.after_step(progress, loss)
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
-        self.run.monitor.watch(self.run.pruner.masks())
-        self.run.state.rows.append(row)
-        self.run.save()
-        self.run.folder.write_csv("log.csv", self.run.state.rows, EpochRow)
-        self.run.observer.after_epoch(progress, row)
+        run, masks = self.run, self.run.pruner.masks()
+        run.monitor.watch(masks)
+        run.state.rows.append(row)
+        run.snapshots.record(row.stage, row.epoch, run.stage.recipe.epochs, run.pruner, masks)
+        run.save()
+        run.folder.write_csv("log.csv", run.state.rows, EpochRow)
+        run.snapshots.write(run.folder.snapshots, run.dataset.classes)
+        run.observer.after_epoch(progress, row)

@@ -1,4 +1,4 @@
-"""Arrays and a header in one `.npz` file: checkpoints and models. No pickle is ever written or read."""
+"""Arrays and a header in one `.npz` file: checkpoints, models and snapshots. No pickle is ever written or read."""
 
 import io
 import json
@@ -14,7 +14,11 @@ from npl0.storage.files import brief, most_unpacked, replacing, reported
 
 FORMAT = "npl0-1"
 _HEADER = "header"
-_REMEDIES = {"checkpoint": "delete it to start anew", "model": "name another, or make it again"}
+_REMEDIES = {
+    "checkpoint": "delete it to start anew",
+    "model": "name another, or make it again",
+    "set of snapshots": "repeat the run to make it again",
+}
 
 
 class CheckpointError(Npl0Error, ValueError):
@@ -35,7 +39,7 @@ def save_arrays(
 def load_arrays(
     path: str | Path, kind: str = "checkpoint", room: Callable[[dict[str, Any]], int | None] = lambda header: None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read the header and the arrays that `save_arrays` wrote; `kind` is "checkpoint" or "model", as in the header.
+    """Read the header and the arrays that `save_arrays` wrote; `kind` is one of _REMEDIES, as in the header.
 
     CheckpointError if the file is missing or damaged, or holds something else, or more bytes than `room(header)`.
     """

@@ -18,7 +18,8 @@ def test_every_method_prunes_and_keeps_zeros(run, tmp_path, method, runs):
     folder = runs.folder_in(tmp_path / "runs")
     assert result == json.loads((folder / "result.json").read_text())
     names = {path.name for path in folder.iterdir()}
-    assert names == {"config.toml", "log.csv", "layers.csv", "model.npz", "result.json", "environment.json"}
+    made = {"log.csv", "layers.csv", "model.npz", "result.json", "environment.json", "snapshots.npz"}
+    assert names == {"config.toml", *made}
     size, kept = result["size"]["weights"], result["weights_kept"]
     assert size == 266_200 and sum(row["size"] for row in result["layers"]) == size
     with np.load(folder / "model.npz") as archive:

@@ -1,0 +1,168 @@
+"""Snapshots: what a run looked like epoch by epoch, small enough to keep; the report of a run shows them.
+
+A moment is the start, the end of an epoch, or the pruning. Of each stage at most `MOST_EPOCHS` epochs are recorded,
+evenly spread and with the last. A moment takes at most 160 KB, a run at most some 50 moments; much of that compresses.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from npl0.nn.network import Network
+from npl0.nn.parameter import check_arrays
+from npl0.pruning.base import Pruner
+from npl0.pruning.masks import Masks
+from npl0.storage.archive import save_arrays
+
+MOST_EPOCHS = 24
+# A cell of a map is the fraction of kept weights in a rectangle of a layer's weights, in steps of 1 / LEVELS.
+MOST_CELLS, LEVELS = 1 << 17, 7
+BINS = 64
+# The ranges of the histograms: log_alpha within the clamp of the gates, and log10 |w| of the kept weights.
+RANGES = {"log_alpha": (-10.0, 10.0), "log10 |w|": (-6.0, 2.0)}
+MOMENTS = ("start", "train", "pruned", "retrain")
+POINTS = ("initial", "trained", "pruned", "retrained")
+MOST_FILTERS, MOST_VALUES = 64, 8192
+# Of each kind of images whose class changed, as many are kept as fit into these bounds.
+MOST_IMAGES, MOST_IMAGE_BYTES = 12, 1 << 16
+
+
+class Snapshots:
+    """The snapshots of one run.
+
+    Parameters
+    ----------
+    network : the network that is trained.
+
+    Attributes
+    ----------
+    arrays : by name, one entry per moment along the first axis:
+
+        - moments : (n, 3) the index in MOMENTS, the epoch in its stage, and the index in RANGES of the histograms;
+        - kept : (n, layers) kept weights;
+        - histogram : (n, layers, BINS) counts of gates by log_alpha, or of kept weights by log10 |w|;
+        - cells : (n, all cells) the maps of all layers one after another, in 0..LEVELS;
+        - first : (n, k, c, h, w) filters of a first convolution, or (n, 1, *input_shape) the fraction of weights kept
+          from each input of a first linear layer;
+        - predicted.POINT : (test images,) the class each image was given, for some of POINTS.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        weights = network.weights
+        self.grids = grids([(len(w.value), w.size // len(w.value)) for w in weights], MOST_CELLS)
+        shapes = {
+            "moments": (3,),
+            "kept": (len(weights),),
+            "histogram": (len(weights), BINS),
+            "cells": (sum(rows * columns for rows, columns in self.grids),),
+            "first": self._first({weight.name: weight.value != 0 for weight in weights}).shape,
+        }
+        kinds = {"cells": np.uint8, "first": np.float16}
+        self.arrays = {name: np.zeros((0, *shape), kinds.get(name, np.int64)) for name, shape in shapes.items()}
+
+    def record(self, moment: str, epoch: int, last: int, pruner: Pruner, masks: Masks) -> None:
+        """Record a moment of a stage of `last` epochs, unless its epoch is to be left out."""
+        if epoch % max(1, math.ceil(last / MOST_EPOCHS)) and epoch != last:
+            return
+        masks = {weight.name: masks[weight.name] for weight in self.network.weights}
+        gates = [] if moment == "retrain" else getattr(pruner, "log_alphas", [])
+        values = [gate.value for gate in gates] or [
+            np.log10(np.abs(weight.value[masks[weight.name] & (weight.value != 0)])) for weight in self.network.weights
+        ]
+        quantity = "log_alpha" if gates else "log10 |w|"
+        new = {
+            "moments": (MOMENTS.index(moment), epoch, list(RANGES).index(quantity)),
+            "kept": [int(mask.sum()) for mask in masks.values()],
+            "histogram": [histogram(value, *RANGES[quantity]) for value in values],
+            "cells": np.concatenate([cells(m, *grid) for m, grid in zip(masks.values(), self.grids, strict=True)]),
+            "first": self._first(masks),
+        }
+        for name, value in new.items():
+            array = self.arrays[name]
+            self.arrays[name] = np.concatenate([array, np.asarray(value, array.dtype)[None]])
+
+    def _first(self, masks: Masks) -> np.ndarray:
+        first = self.network.weights[0] if self.network.weights else None
+        size = math.prod(self.network.input_shape)
+        if first is not None and first.value.ndim == 4:
+            values = first.value if first.value.shape[1] in (1, 3) else first.value.mean(axis=1, keepdims=True)
+            return values[: min(MOST_FILTERS, MOST_VALUES // values[0].size)].astype(np.float16)
+        if first is not None and first.value[0].size == size <= MOST_VALUES and len(self.network.input_shape) == 3:
+            return masks[first.name].mean(axis=0).reshape(1, *self.network.input_shape).astype(np.float16)
+        return np.zeros((0, 1, 1, 1), np.float16)
+
+    def predicted(self, point: str, classes: np.ndarray) -> None:
+        """Record the class that each test image was given, at one of POINTS."""
+        self.arrays[f"predicted.{point}"] = classes.astype(np.uint16)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a resumed run needs."""
+        return self.arrays
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Load what `state` returned; ValueError if it belongs to another network. No arrays: nothing was recorded."""
+        if arrays:
+            predicted = {name: array for name, array in arrays.items() if name.partition(".")[0] == "predicted"}
+            blank = {name: np.zeros((len(arrays["moments"]), *a.shape[1:]), a.dtype) for name, a in self.arrays.items()}
+            check_arrays("this run", {**blank, **predicted}, arrays)
+            self.arrays = dict(arrays)
+
+    def write(self, path: Path, classes: Sequence[str], held_out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        """Write the file; with the test images and labels, also the labels and some images whose class changed."""
+        header = {
+            "kind": "set of snapshots",
+            "layers": [[weight.name, list(weight.value.shape)] for weight in self.network.weights],
+            "grids": self.grids,
+            "classes": list(classes),
+        }
+        extra = {}
+        if held_out is not None:
+            images, labels = held_out
+            picked = np.array(self._changed(labels, images[0].nbytes), np.int64)
+            extra = {"labels": labels.astype(np.uint16), "picked": picked, "images": images[picked]}
+        save_arrays(path, header, {**self.arrays, **extra}, compress=True)
+
+    def _changed(self, labels: np.ndarray, size: int) -> list[int]:
+        """Return the first images that each stage after training lost and won."""
+        found: set[int] = set()
+        right = {point: self.arrays.get(f"predicted.{point}") == labels for point in POINTS}
+        for before, after in (("trained", "pruned"), ("pruned", "retrained"), ("trained", "retrained")):
+            if np.ndim(right[before]) and np.ndim(right[after]):
+                for change in (right[before] & ~right[after], ~right[before] & right[after]):
+                    found.update(np.flatnonzero(change)[: min(MOST_IMAGES, MOST_IMAGE_BYTES // size)].tolist())
+        return sorted(found)
+
+
+def grids(shapes: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return the rows and columns of a map for each layer, about `most` cells in all; small layers get one per weight.
+
+    A larger layer is cut into equal rectangles, so that its map is about as high as wide.
+    """
+    chosen: dict[int, tuple[int, int]] = {}
+    for done, i in enumerate(sorted(range(len(shapes)), key=lambda i: math.prod(shapes[i]))):
+        rows, columns = shapes[i]
+        room = max(1, (most - sum(map(math.prod, chosen.values()))) // (len(shapes) - done))
+        if rows * columns > room:
+            rows = math.ceil(rows / math.ceil(rows / max(1, math.isqrt(room))))
+            columns = math.ceil(columns / math.ceil(columns / max(1, room // rows)))
+        chosen[i] = (rows, columns)
+    return [chosen[i] for i in range(len(shapes))]
+
+
+def cells(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return the fraction of kept weights in each of rows x columns rectangles, rounded up to steps of 1 / LEVELS."""
+    matrix = mask.reshape(len(mask), -1)
+    steps = [math.ceil(size / count) for size, count in zip(matrix.shape, (rows, columns), strict=True)]
+    starts = [np.arange(0, size, step) for size, step in zip(matrix.shape, steps, strict=True)]
+    counts = np.add.reduceat(np.add.reduceat(matrix, starts[1], axis=1, dtype=np.int32), starts[0], axis=0)
+    sizes = [np.diff([*start, size]) for start, size in zip(starts, matrix.shape, strict=True)]
+    return np.ceil(counts * LEVELS / np.outer(*sizes)).astype(np.uint8).reshape(-1)
+
+
+def histogram(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Count values in BINS equal bins; those outside the range count in the first or the last bin."""
+    bins = ((values - low) * (BINS / (high - low))).astype(np.int64)
+    return np.bincount(np.clip(bins, 0, BINS - 1).reshape(-1), minlength=BINS)

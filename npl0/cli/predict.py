@@ -12,8 +12,8 @@ Classify images. Pixel values are 0..255; for networks that take grey ones, ink 
 An IMAGE is a picture (PNG, JPEG and whatever else Pillow reads), an IDX file of grey images, plain or .gz, or a .npy
 array, integers or floats, of shape (H, W) or (N, H, W) if grey, (H, W, 3) or (N, H, W, 3) if RGB, or (C, H, W) or
 (N, C, H, W). Arrays whose largest value is 1 are refused, because their range is not clear: --scale 255 takes them.
-Pictures become grey (or RGB, as the network needs), transparent parts become white, and another size is scaled to
-the network's."""
+Pictures become grey (or RGB, as the network needs), transparent parts become white, or black if all that is drawn is
+light, and another size is scaled to the network's."""
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 predict") -> int:

@@ -1,8 +1,10 @@
 """Reading images to classify: `.npy` arrays, IDX files, and pictures through Pillow."""
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,9 @@ Shape = tuple[int, ...]
 
 # The mean of a border of ink-free paper: MNIST's is 0, that of a photographed page above 200.
 BRIGHT_BORDER = 127
-_MOST_PIXELS = 1 << 24
+# The most pixels of a picture, 2^24 of other formats: photographs must fit, and decoding must take less than 200 MB.
+_MOST_PIXELS = {"JPEG": 50_000_000, "MPO": 50_000_000, "PNG": 48_000_000, "WEBP": 12_000_000}
+_LARGE = 1 << 21  # pixels above which a picture is reduced before anything else is done with it
 
 
 def read_images(
@@ -50,12 +54,14 @@ def read_images(
     elif content.startswith(b"\0\0") and content[2:3] >= b"\x08":
         images = _pixels(parse_idx(content, 3, str(path)), input_shape, scale, path)
     else:
+        del content  # Pillow reads the file itself
         images = _read_picture(path, input_shape, say)
         # Grey images may be ink on paper; a photograph may well be bright.
         border = np.ones(images.shape[2:], bool)
         border[1:-1, 1:-1] = False
-        if not invert and input_shape[0] == 1 and images[..., border].mean() > BRIGHT_BORDER:
-            say(f"{path}: its border is bright; dark ink on white paper needs --invert")
+        bright = images[..., border].mean() > BRIGHT_BORDER
+        if input_shape[0] == 1 and bright != invert:
+            say(f"{path}: its border is {'bright' if bright else 'dark'}; --invert is for dark ink on a light ground")
     return 255 - images if invert else images
 
 
@@ -106,7 +112,7 @@ def _pixels(array: np.ndarray, input_shape: Shape, scale: float, path: Path) -> 
 def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) -> np.ndarray:
     """Return a picture as uint8 (1, C, H, W), scaled to the network's input."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise DataError(
             f"{path}: no .npy and no IDX file; pictures are read with Pillow (the extra images): pip install pillow"
@@ -115,27 +121,59 @@ def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) ->
     if channels not in (1, 3):
         raise DataError(f"{path}: the network takes {channels} channels; pictures give 1 (grey) or 3 (RGB)")
     with (
-        reported(DataError, f"{path}: is not a sound picture, .npy or IDX file", "save a smaller PNG"),
+        reported(DataError, f"{path}: is not a sound picture, .npy or IDX file", "save it anew as PNG"),
         warnings.catch_warnings(action="ignore"),
-        Image.open(path) as picture,
     ):
-        # PostScript is a program, which Pillow would run.
-        if picture.format == "EPS" or picture.width * picture.height > _MOST_PIXELS:
-            raise ValueError(f"{picture.format} of {picture.width} x {picture.height}")
-        picture.load()
-        # Cameras store beside the pixels which way is up.
-        upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: has more than 8 bits a channel; save it with 8")
+        upright, size = _open_picture(path)
     if upright.has_transparency_data:
-        paper = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+        drawn = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+        # Light strokes are invisible on white.
+        if upright.convert("L").getextrema()[0] > BRIGHT_BORDER:
+            upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "black"), drawn)
     upright = upright.convert("L" if channels == 1 else "RGB")
     if upright.size != (width, height):
-        distorted = upright.width * height != upright.height * width
-        shape = "; its proportions change, so crop it first" if distorted else ""
-        say(f"{path}: scaled from {upright.width} x {upright.height} to {width} x {height}{shape}")
+        shape = "; its proportions change, so crop it first" if size[0] * height != size[1] * width else ""
+        say(f"{path}: scaled from {size[0]} x {size[1]} to {width} x {height}{shape}")
         resample = Image.Resampling.BOX if upright.width > width else Image.Resampling.BICUBIC
         upright = upright.resize((width, height), resample)
     pixels = np.asarray(upright).reshape(height, width, channels)
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))[np.newaxis]
+
+
+def _open_picture(path: Path) -> tuple[Any, tuple[int, int]]:
+    """Return a picture the right way up, reduced if it is large, and its width and height before that."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as picture:
+        size, pixels = picture.size, math.prod(picture.size)
+        # PostScript is a program, which Pillow would run.
+        if picture.format == "EPS":
+            raise ValueError("it is PostScript")
+        if picture.mode.startswith(("I", "F")):
+            raise DataError(f"{path}: has more than 8 bits a channel; save it with 8")
+        if pixels > (most := _MOST_PIXELS.get(picture.format, 1 << 24)):
+            what = f"{pixels:,} pixels ({size[0]} x {size[1]})"
+            raise DataError(f"{path}: has {what}; a {picture.format} may have {most:,}: save a smaller one")
+        if pixels > _LARGE:
+            picture.draft(None, (1024, 1024))  # a JPEG is reduced while it is decoded
+        # Cameras store beside the pixels which way is up.
+        upright = ImageOps.exif_transpose(_reduced(picture))
+    turned = (upright.width > upright.height) != (size[0] > size[1])
+    return upright, size[::-1] if turned else size
+
+
+def _reduced(picture: Any) -> Any:
+    """Return a large picture at a fraction of its size, averaged strip by strip, which needs no memory for a copy."""
+    from PIL import Image
+
+    picture.load()
+    factor = math.ceil(math.sqrt(picture.width * picture.height / _LARGE))
+    if factor < 2:
+        return picture
+    small = Image.new("RGBA", (-(-picture.width // factor), -(-picture.height // factor)))
+    small.info["exif"] = picture.info.get("exif", b"")
+    for top in range(0, picture.height, 16 * factor):
+        strip = picture.crop((0, top, picture.width, min(picture.height, top + 16 * factor)))
+        small.paste(strip.convert("RGBA").reduce(factor), (0, top // factor))
+    return small

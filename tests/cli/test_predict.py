@@ -79,7 +79,9 @@ def test_dark_ink_is_warned_of_and_inverted(command, finished, digits, tmp_path)
     Image.fromarray(one).save(tmp_path / "white-ink.png")
     Image.fromarray(255 - one).save(tmp_path / "dark-ink.png")
     code, _, err = command("predict", finished, tmp_path / "dark-ink.png")
-    assert code == 0 and "dark-ink.png: its border is bright; dark ink on white paper needs --invert" in err
+    assert code == 0 and "dark-ink.png: its border is bright; --invert is for dark ink on a light ground" in err
+    code, _, err = command("predict", finished, tmp_path / "white-ink.png", "--invert")
+    assert code == 0 and "white-ink.png: its border is dark; --invert is for dark ink on a light ground" in err
     right = predictions(command, finished, tmp_path / "white-ink.png")[0]
     inverted = predictions(command, finished, tmp_path / "dark-ink.png", "--invert")[0]
     assert (right["class"], right["probability"]) == (inverted["class"], inverted["probability"])
@@ -98,6 +100,45 @@ def test_pictures_of_another_size_are_scaled_and_that_is_said(command, finished,
     Image.fromarray(one[:14]).save(tmp_path / "flat.png")
     code, _, err = command("predict", finished, tmp_path / "flat.png")
     assert code == 0 and "scaled from 28 x 14 to 28 x 28; its proportions change, so crop it first" in err
+
+
+@pytest.mark.parametrize(("ink", "flags"), [(255, ()), (200, ()), (0, ("--invert",))])
+def test_strokes_on_transparent_ground_are_seen(command, finished, digits, tmp_path, ink, flags):
+    """A drawing canvas: one colour, and the digit is where the picture is opaque."""
+    images, names = digits
+    answers = []
+    for i, digit in enumerate(images[:12]):
+        canvas = np.full((28, 28, 4), ink, np.uint8)
+        canvas[..., 3] = digit
+        Image.fromarray(canvas).save(path := tmp_path / f"{i}.png")
+        code, out, err = command("predict", finished, path, *flags, "--json")
+        assert code == 0 and err == ""
+        answers.append(json.loads(out)[0]["class"])
+    np.save(tmp_path / "plain.npy", images[:12])
+    plain = [answer["class"] for answer in predictions(command, finished, tmp_path / "plain.npy")]
+    assert sum(a == b for a, b in zip(answers, names, strict=False)) >= 9
+    assert sum(a == b for a, b in zip(answers, plain, strict=True)) >= 10
+
+
+@pytest.mark.parametrize(("name", "mode", "scale"), [("p.jpg", "RGB", 170), ("p.png", "L", 170), ("p.png", "P", 80)])
+def test_photographs_of_many_pixels_are_reduced(command, finished, digits, tmp_path, name, mode, scale):
+    one, side = digits[0][3], 28 * scale
+    picture = Image.fromarray(one.repeat(scale, 0).repeat(scale, 1)).convert(mode)
+    # As a camera that was held upright stores it.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / name, exif=exif, **{"compress_level": 1})
+    said = []
+    read = npl0.data.read_images(tmp_path / name, (1, 28, 28), 1.0, False, said.append)
+    assert said == [f"{tmp_path / name}: scaled from {side} x {side} to 28 x 28"]
+    assert np.abs(read[0, 0].astype(int) - one).mean() < 2
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(command, finished, tmp_path):
+    Image.new("1", (10_000, 5_000)).save(tmp_path / "p.png")
+    code, _, err = command("predict", finished, tmp_path / "p.png")
+    assert code == 1
+    assert "has 50,000,000 pixels (10000 x 5000); a PNG may have 48,000,000: save a smaller one" in err
 
 
 def test_colour_is_kept_for_networks_that_take_it(command, tmp_path):

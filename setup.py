@@ -37,6 +37,7 @@ setup(
         "images": IMAGES,
         "download": DOWNLOAD,
         "plot": ["matplotlib>=3.8"],
+        "docs": ["sphinx>=8.1", "myst-parser>=4", "furo>=2024.8", "latex2mathml>=3.77"],
     },
     entry_points={"console_scripts": ["npl0 = npl0.__main__:main"]},
     classifiers=[

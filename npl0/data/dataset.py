@@ -5,6 +5,7 @@ Images stay `uint8`: the first layer of a network normalises them, so MNIST take
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +32,7 @@ class Dataset:
     train_images, test_images : uint8 `(N, C, H, W)`; 0 is background, 255 full intensity.
     train_labels, test_labels : integers `(N,)` in `[0, number of classes)`; kept as int64.
     classes : the names of the classes in the order of the labels, at least two. Default: the numbers from 0 to the
-        largest label.
+        largest label; labels that begin at 1 cause a warning, because class 0 is empty then.
     mean, std : of every channel of the training images divided by 255, in [0, 1] and (0, 0.5]. Default: what
         `channel_statistics` returns.
     canonical : whether these are, byte for byte, the images and labels that the authors of the set published.
@@ -72,7 +73,12 @@ class Dataset:
             changes[part] = view = array.view()
             view.flags.writeable = False
         if not self.classes:
-            largest = max(1, int(self.train_labels.max()), int(self.test_labels.max()))
+            labels = np.concatenate([self.train_labels, self.test_labels])
+            largest = max(1, int(labels.max()))
+            # No error: a set of digits without a 0 is sound.
+            if labels.min() == 1:
+                fault = f"the labels run from 1 to {largest}, but classes are counted from 0"
+                warnings.warn(f"{self.name}: {fault}: subtract 1, or class 0 stays empty", stacklevel=3)
             changes["classes"] = tuple(str(label) for label in range(largest + 1))
         if not self.mean and not self.std:
             changes["mean"], changes["std"] = channel_statistics(self.train_images)
@@ -114,9 +120,11 @@ class Dataset:
                 yield f"{part}_images have the shape {images.shape}; every size must be at least 1"
             outside = np.flatnonzero((labels < 0) | (labels >= allowed))
             if outside.size:
+                from_1 = labels.min() == 1 and labels.max() == allowed
+                remedy = "they begin at 1: subtract 1 from every label" if from_1 else "correct the labels"
                 yield (
                     f"{part}_labels has {labels[outside[0]]} at index {outside[0]}, outside 0..{allowed - 1} "
-                    f"({outside.size} such labels): correct the labels"
+                    f"({outside.size} such labels): {remedy}"
                 )
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:

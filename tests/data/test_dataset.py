@@ -60,6 +60,10 @@ def test_other_layouts_in_memory_and_types_of_labels_are_taken():
         ({"train_labels": np.zeros((40, 1), np.int64)}, r"labels are int64 \(40, 1\)"),
         ({"train_labels": np.zeros(39, np.int64)}, "40 train_images but 39 train_labels; every"),
         ({"test_labels": np.arange(7)}, r"test_labels has 3 at index 3, outside 0..2 \(4 such labels\): correct"),
+        (
+            {"train_labels": np.arange(40) % 3 + 1},
+            r"train_labels has 3 at .*\): they begin at 1: subtract 1 from every",
+        ),
         ({"test_labels": np.arange(7) % 3 - 1}, r"test_labels has -1 at index 0, outside 0..2 \(3 such labels\)"),
         ({"test_images": np.zeros((7, 2, 4, 4), np.uint8)}, r"shape \(2, 4, 3\) .* but test_images \(2, 4, 4"),
         (

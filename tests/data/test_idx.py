@@ -159,6 +159,15 @@ def test_counts_must_match(folder, write_idx):
         load_dataset("mnist", folder)
 
 
+def test_labels_that_begin_at_1_are_named_with_the_remedy(folder, write_idx):
+    """As in the letters of EMNIST."""
+    write_idx(folder / TRAIN_LABELS, np.array([1, 26, 2, 3, 4, 5], np.uint8))
+    write_idx(folder / TEST_LABELS, np.array([3, 4, 5], np.uint8))
+    with pytest.warns(UserWarning, match=r"labels run from 1 to 26, but .* from 0: subtract 1, or class 0 stays empty"):
+        letters = load_dataset("mnist", folder)
+    assert letters.n_classes == 27
+
+
 def test_there_may_be_any_number_of_classes(folder, write_idx):
     write_idx(folder / f"{TEST_LABELS}.gz", np.array([2, 10, 61], np.uint8))
     assert load_dataset("mnist", folder).n_classes == 62

@@ -43,7 +43,7 @@ def lenet_cases(generator: np.random.Generator) -> list[Case]:
     v, u = np.abs(normal(WEIGHTS)), generator.random(WEIGHTS, np.float32)
     z, weight, grad_theta, grad_log_alpha = (np.empty(WEIGHTS, np.float32) for _ in range(4))
     # With a learning rate of 0 the values stay the same from call to call.
-    rate, beta1, beta2, epsilon, one, decay = (np.float32(x) for x in (0, 0.9, 0.999, 1e-8, 1, 0))
+    rate, momentum, rate1, rate2, epsilon, one, decay = (np.float32(x) for x in (0, 0.9, 0.1, 1e-3, 1e-8, 1, 0))
 
     def gates() -> np.ndarray:
         return theta * hard_concrete.sample(log_alpha, u)
@@ -54,8 +54,8 @@ def lenet_cases(generator: np.random.Generator) -> list[Case]:
         return grad * z, slope + hard_concrete.open_probability_backward(1e-4, p)
 
     gated_weight.gated_weight(theta, log_alpha, u, z, weight)
-    adam = (rate, beta1, beta2, epsilon, one, decay)
-    sgd = (rate, beta1, decay, True)
+    adam = (rate, rate1, rate2, epsilon, one, decay)
+    sgd = (rate, momentum, decay, True)
     return [
         (
             "im2col 5x5",

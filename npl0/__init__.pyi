@@ -28,8 +28,11 @@ from .pruning import Pruner as Pruner
 from .pruning import Step as Step
 from .pruning import apply_masks as apply_masks
 from .pruning import density as density
+from .pruning import live_masks as live_masks
+from .pruning import masks_of as masks_of
 from .runs import PruningWarning as PruningWarning
 from .runs import fit as fit
+from .runs import measure_layers as measure_layers
 from .runtime import ConfigError as ConfigError
 from .runtime import Npl0Error as Npl0Error
 from .runtime import Workers as Workers
@@ -48,5 +51,4 @@ from .training import Progress as Progress
 from .training import Recipe as Recipe
 from .training import Stage as Stage
 from .training import count_correct as count_correct
-from .training import measure_layers as measure_layers
 from .training import train_stage as train_stage

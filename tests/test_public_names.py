@@ -47,7 +47,7 @@ def objects():
     group = npl0.ParameterGroup([weight], 0.1, weight_decay=0.5)
     recipe = npl0.Recipe(epochs=3)
     stage = npl0.Stage("train", recipe, 7)
-    row = npl0.EpochRow("train", 3, 0.5, 0.1, 0.8, None, 900.0, 812, 12.3, 1.0, 6123.4, 8.2, None)
+    row = npl0.EpochRow("train", 3, 0.5, 0.1, 0.8, None, 900.0, 812, 12.3, 800, 12.5, 1.0, 6123.4, 8.2, None)
     return {
         "Network": (network, ["mlp:30", "(1, 28, 28)", "10", "23,820"]),
         "AvgPool2d": (npl0.AvgPool2d(2), ["2"]),
@@ -77,7 +77,7 @@ def objects():
         "Workers": (None, ["1"]),
         "Dataset": (npl0.load_dataset("synthetic"), ["synthetic", "2000", "500"]),
         "WeightCount": (training.WeightCount(10, 5), ["size=10", "kept=5"]),
-        "LayerMeasure": (training.measure_layers(network)[0], ["fc1", "23520"]),
+        "LayerMeasure": (runs.measure_layers(network)[0], ["fc1", "23520"]),
         "PruningWarning": (runs.PruningWarning("fc1 died", "lower {l0_lambda}"), ["fc1 died"]),
     }
 

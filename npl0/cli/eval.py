@@ -45,13 +45,15 @@ def _evaluate(options: Any) -> None:
             "total": len(labels),
             "weights": weights.size,
             "weights_kept": weights.kept,
+            "weights_live": weights.live,
             "compression_ratio": weights.compression_ratio if weights.kept else None,
+            "effective_compression": weights.effective_compression if weights.live else None,
         }
         print(json.dumps(answer, indent=2))
         return
     print(f"{network.name} on the {options.split} images of {dataset.name}")
     print(f"accuracy      {100 * correct / len(labels):.2f} % ({correct:,} of {len(labels):,})")
-    print(f"weights kept  {weights.kept:,} of {weights.size:,} ({weights.ratio_text})")
+    print(f"kept          {weights}")
 
 
 def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, offline: bool) -> Any:

@@ -237,7 +237,8 @@ def update_problem(draw: Draw, rule: SGD | Adam, decay: float = 0.0) -> UpdatePr
             sgd_reference(expected, grad, *slots, 0.1, rule.momentum, decay, rule.nesterov)
         else:
             step_size, correction = 0.1 / (1 - rule.beta1**t), 1 / (1 - rule.beta2**t)
-            adam_reference(expected, grad, *slots, step_size, rule.beta1, rule.beta2, rule.epsilon, correction, decay)
+            rates = (1 - rule.beta1, 1 - rule.beta2)
+            adam_reference(expected, grad, *slots, step_size, *rates, rule.epsilon, correction, decay)
 
     def tested():
         parameter = Parameter(value.copy(), "weight", "w")

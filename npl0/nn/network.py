@@ -38,7 +38,8 @@ class Network:
     name : for messages and files.
     seed : keys the draw of the initial weights; None: the layers keep the values that they have.
     dtype : float32, or float64 for gradient checks.
-    shard_size : examples per shard. It affects the bits of the result, so it does not depend on the machine.
+    shard_size : the most examples per shard, over which batch norm takes its statistics. It affects the bits of the
+        result, so it does not depend on the machine.
 
     Raises
     ------
@@ -115,12 +116,9 @@ class Network:
         copy_arrays(self.name, self.state(), arrays)
 
     def shards(self, n: int) -> list[slice]:
-        """Cut n examples into shards; the last may have fewer examples than the others, or one more."""
-        starts = list(range(0, n, self.shard_size))
-        # A single last example joins the shard before it: batch norm could not normalise it alone.
-        if len(starts) > 1 and n - starts[-1] == 1:
-            starts.pop()
-        return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=False)]
+        """Cut n examples into the fewest shards of at most `shard_size`; their sizes differ by one example at most."""
+        count = -(-n // self.shard_size)
+        return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
         """Return images (N, ...) as floats (..., N); always a copy, which layers may overwrite."""

@@ -13,8 +13,11 @@ from npl0.ops import norm
 class BatchNorm(Layer):
     """Batch normalisation, for x of shape (features, N) or (channels, H, W, N).
 
-    In training, each shard is normalised by its own statistics, as in data-parallel training, and the running averages
-    are updated in shard order: `running = (1 - momentum) running + momentum statistic`.
+    In training, each shard is normalised by its own mean and variance. The running averages take one step per
+    mini-batch: `running = (1 - momentum) running + momentum statistic`, with mean and variance of the whole mini-batch.
+
+    Differs: Ioffe & Szegedy 2015 normalise over the mini-batch. Over parts of it, as in data-parallel training, it is
+    ghost batch normalisation (Hoffer et al. 2017, algorithm 1); the size of the parts is the network's `shard_size`.
 
     Parameters
     ----------
@@ -53,9 +56,9 @@ class BatchNorm(Layer):
         return shape
 
     def merge_statistics(self, caches: list[Any]) -> None:
-        for _, (mean, var) in caches:
-            self.running_mean += self.momentum * (mean - self.running_mean)
-            self.running_var += self.momentum * (var - self.running_var)
+        mean, var = norm.pooled_statistics([statistics for _, statistics in caches])
+        self.running_mean += self.momentum * (mean - self.running_mean)
+        self.running_var += self.momentum * (var - self.running_var)
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         scale, shift = self.scale.value, self.shift.value

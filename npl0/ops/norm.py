@@ -13,6 +13,8 @@ mean and var depend on x, so the backward has a term for each:
 Shapes: x, y (features, ..., N), for kernels and references (features, m); all others (features,).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from npl0.runtime.kernels import kernel
@@ -96,14 +98,14 @@ def batchnorm_backward_reference(
 
 def batchnorm_forward(
     x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float = EPSILON, new: Allocator = fresh
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], tuple[int, np.ndarray, np.ndarray]]:
     """Normalise x by its own mean and variance; ValueError if a feature has a single value, whose variance is 0.
 
     Returns
     -------
     y : the shape of x.
     cache : `(x, mean, inverse_std)`, x as (features, m), for the backward pass.
-    statistics : `(mean, var)` for the running averages, with var divided by m - 1 instead of m.
+    statistics : `(m, mean, var)`, for `pooled_statistics`.
     """
     rows = x.reshape(x.shape[0], -1)
     features, m = rows.shape
@@ -112,7 +114,20 @@ def batchnorm_forward(
     mean, var, inverse_std = np.empty((3, features), x.dtype)
     y = new.output(rows.shape, x.dtype)
     batchnorm_kernel(rows, scale, shift, epsilon, y, mean, var, inverse_std)
-    return y.reshape(x.shape), (rows, mean, inverse_std), (mean, var * x.dtype.type(m / (m - 1)))
+    return y.reshape(x.shape), (rows, mean, inverse_std), (m, mean, var)
+
+
+def pooled_statistics(shards: Sequence[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of a mini-batch, in float64, from `(m, mean, var)` of each of its shards.
+
+    mean = sum m_i mean_i / M,   var = sum m_i (var_i + (mean_i - mean)²) / (M - 1),   M = sum m_i
+
+    The divisor M - 1 gives the unbiased estimate, as inference needs it (Ioffe & Szegedy 2015, algorithm 2).
+    """
+    counts, means, variances = (np.array(values, np.float64) for values in zip(*shards, strict=True))
+    total, counts = counts.sum(), counts[:, None]
+    mean = (counts * means).sum(axis=0) / total
+    return mean, (counts * (variances + (means - mean) ** 2)).sum(axis=0) / (total - 1)
 
 
 def batchnorm_backward(

@@ -25,9 +25,9 @@ def linear_decay(fraction: float) -> float:
 
 
 def one_cycle(fraction: float, peak: float = 0.3) -> float:
-    """Rise from 1/25 to 1 until the fraction `peak`, then fall to 0, both along half a cosine.
+    """Rise from 1/25 to 1 until the fraction `peak`, then fall to 0, both along half a cosine (the form of fastai).
 
-    Differs: Smith & Topin 2018 use straight lines and cycle the momentum too; the cosine form is the usual one today.
+    Differs: Smith & Topin 2018 use straight lines in three phases, and cycle the momentum too.
     """
     if fraction < peak:
         return 1 / 25 + (1 - 1 / 25) * (1 - cosine(fraction / peak))

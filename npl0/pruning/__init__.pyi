@@ -3,9 +3,11 @@ from .base import Pruner as Pruner
 from .base import Step as Step
 from .fixed_mask import FixedMask as FixedMask
 from .l0 import L0 as L0
+from .live import live_masks as live_masks
 from .magnitude import Magnitude as Magnitude
 from .magnitude import keep_largest as keep_largest
 from .masks import Masks as Masks
 from .masks import apply_masks as apply_masks
 from .masks import density as density
+from .masks import masks_of as masks_of
 from .methods import METHODS as METHODS

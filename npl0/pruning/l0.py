@@ -115,8 +115,6 @@ class L0(Pruner):
 
     def write_weights(self, step: Step) -> None:
         def draw(block: _Block) -> None:
-            # The clamp of the step before, done here because the block is about to be read anyway.
-            np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha)
             generator = rng.generator(self._seed, "gates", 1 + step.number, *block.key)
             u = generator.random(block.z.shape, dtype=block.z.dtype)
             gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
@@ -132,6 +130,9 @@ class L0(Pruner):
 
         expected = self.map(differentiate, self._blocks)
         return ramp * sum(block.lam_per_example * e for block, e in zip(self._blocks, expected, strict=True))
+
+    def after_step(self, step: Step) -> None:
+        self.map(lambda block: np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha), self._blocks)
 
     def write_test_weights(self) -> None:
         for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=bool(self.theta)):

@@ -8,6 +8,11 @@ from npl0.nn.network import Network
 Masks = dict[str, np.ndarray]
 
 
+def masks_of(network: Network) -> Masks:
+    """Return the masks of a pruned network: they keep the weights that are not 0."""
+    return {weight.name: weight.value != 0 for weight in network.weights}
+
+
 def check_masks(network: Network, masks: Masks) -> None:
     """Raise ValueError unless the masks have the names and shapes of the weights of the network, and are bool."""
     shapes = {weight.name: weight.value.shape for weight in network.weights}

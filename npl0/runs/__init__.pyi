@@ -11,5 +11,6 @@ from .monitor import CollapseMonitor as CollapseMonitor
 from .monitor import PruningWarning as PruningWarning
 from .pipeline import Run as Run
 from .progress import ProgressBar as ProgressBar
+from .result import measure_layers as measure_layers
 from .start import digest_start as digest_start
 from .start import load_start as load_start

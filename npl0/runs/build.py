@@ -60,3 +60,15 @@ def build_pruner(config: RunConfig, network: Network) -> Pruner:
         return kind(network, **asdict(config.options))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def check_batches(network: Network, n_train: int, batch_size: int) -> None:
+    """Raise ValueError if some shard would leave a batch norm a single value per feature."""
+    for layer in network.layers:
+        for size in {min(batch_size, n_train), n_train % batch_size} - {0}:
+            if any(part.stop - part.start < layer.min_examples for part in network.shards(size)):
+                raise ValueError(
+                    f"{layer.name} of {network.name} cannot normalise a single image: {n_train:,} training images in "
+                    f"batches of {batch_size} and shards of {network.shard_size} leave one alone; use another batch "
+                    "size, shard size or number of images"
+                )

@@ -27,6 +27,7 @@ class TrainingState:
     rows: list[EpochRow] = field(default_factory=list)
     correct: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
+    live: dict[str, int | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     expected_l0: float | None = None
     init_from: dict[str, str] | None = None

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from npl0.pruning.masks import Masks
+from npl0.pruning.masks import Masks, masks_of
 from npl0.runs.folder import RunFolder, RunFolderError
 from npl0.storage.model_file import load_model
 
@@ -46,7 +46,7 @@ def explain_finished(folder: RunFolder, result: dict[str, Any]) -> Iterator[str]
         If the network or the log of the run cannot be read.
     """
     network, _ = load_model(folder.path)
-    masks = {weight.name: weight.value != 0 for weight in network.weights}
+    masks = masks_of(network)
     try:
         with open(folder.path / "log.csv", newline="", encoding="utf-8") as file:
             kept = [int(row["kept"]) for row in csv.DictReader(file) if row["stage"] == "train"]

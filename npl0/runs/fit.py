@@ -11,12 +11,13 @@ import numpy as np
 
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
+from npl0.runs.build import check_batches
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.interrupt import interruptible
 from npl0.runs.monitor import CollapseMonitor
 from npl0.runs.progress import ProgressBar
 from npl0.runtime.threads import Workers, available_threads
-from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, check_batches, train_stage
+from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, train_stage
 from npl0.training.recipe import Recipe
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 from npl0.nn.network import Network
+from npl0.pruning.live import live_masks
 from npl0.pruning.masks import Masks
-from npl0.runs.units import is_chain, live_units, unit_links
 
 DIED, COLLAPSING, UNPRUNED = "died", "is collapsing", "was hardly pruned"
 
@@ -77,19 +77,18 @@ class CollapseMonitor:
         """
         if not masks or COLLAPSING not in self.remedies:
             return
-        # A dead layer cuts off all others and was reported already; units can be followed through a chain only.
-        if not all(mask.any() for mask in masks.values()) or not is_chain(masks):
+        # A dead layer cuts off all others and was reported already.
+        if not all(mask.any() for mask in masks.values()) or (live := live_masks(masks)) is None:
             return
-        links = unit_links(masks)
-        alive = live_units(links)
         # The last layer's units are the classes, of which the data may have fewer than the network.
-        for name, after in pairwise(links):
-            if alive[name] < self.needed[name]:
+        for name, after in pairwise(masks):
+            alive = int(live[name].any(axis=tuple(range(1, live[name].ndim))).sum())
+            if alive < self.needed[name]:
                 # A unit needs weights in two layers; the one that has pruned more of them is to blame.
                 blamed = min(name, after, key=lambda layer: masks[layer].mean())
                 kept, size = int(masks[blamed].sum()), masks[blamed].size
                 where = f"between {name.partition('.')[0]} and {after.partition('.')[0]}"
-                finding = f"{alive[name]} of the {len(links[name]):,} units {where} lie on a path from input to output"
+                finding = f"{alive} of the {len(masks[name]):,} units {where} lie on a path from input to output"
                 self._warn(blamed, COLLAPSING, f"{finding}, and {kept:,} of its {size:,} weights are left")
 
     def _warn(self, name: str, trouble: str, details: str) -> None:

@@ -7,22 +7,22 @@ from typing import Any
 from npl0.data.dataset import Dataset, split_validation
 from npl0.pruning.base import Pruner
 from npl0.pruning.fixed_mask import FixedMask
-from npl0.pruning.masks import Masks
-from npl0.runs.build import build_network, build_pruner
+from npl0.pruning.masks import Masks, masks_of
+from npl0.runs.build import build_network, build_pruner, check_batches
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.environment import describe_environment
 from npl0.runs.explain import explain
 from npl0.runs.folder import RunFolder
 from npl0.runs.monitor import CollapseMonitor
-from npl0.runs.result import make_result
+from npl0.runs.result import LayerMeasure, make_result, measure_layers
 from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.settings import ConfigError
 from npl0.runtime.threads import Workers
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError
-from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, check_batches, train_stage
-from npl0.training.metrics import LayerMeasure, WeightCount, measure_layers
+from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
+from npl0.training.metrics import WeightCount
 
 
 class Run:
@@ -154,11 +154,11 @@ class Run:
         correct = int((classes == labels).sum())
         self.snapshots.predicted(point, classes)
         weights = WeightCount.of_network(self.network)
-        self.state.correct[point], self.state.kept[point] = correct, weights.kept
+        self.state.correct[point], self.state.kept[point], self.state.live[point] = correct, weights.kept, weights.live
         where = "validation" if self.validation else "test"
         self.announce(f"{what}: {where} accuracy {100 * correct / len(labels):.2f} %, {weights}")
         if self.explain and point != "initial":
-            masks = {weight.name: weight.value != 0 for weight in self.network.weights}
+            masks = masks_of(self.network)
             kept = [row.kept for row in self.state.rows if row.stage == "train"]
             for sentence in explain(point, self._result(), masks, kept):
                 self.announce(f"  {sentence}")

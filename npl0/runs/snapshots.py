@@ -13,7 +13,7 @@ import numpy as np
 from npl0.nn.network import Network
 from npl0.nn.parameter import check_arrays
 from npl0.pruning.base import Pruner
-from npl0.pruning.masks import Masks
+from npl0.pruning.masks import Masks, masks_of
 from npl0.storage.archive import save_arrays
 
 MOST_EPOCHS = 24
@@ -58,7 +58,7 @@ class Snapshots:
             "kept": (len(weights),),
             "histogram": (len(weights), BINS),
             "cells": (sum(rows * columns for rows, columns in self.grids),),
-            "first": self._first({weight.name: weight.value != 0 for weight in weights}).shape,
+            "first": self._first(masks_of(network)).shape,
         }
         kinds = {"cells": np.uint8, "first": np.float16}
         self.arrays = {name: np.zeros((0, *shape), kinds.get(name, np.int64)) for name, shape in shapes.items()}

@@ -49,7 +49,9 @@ class RunConfig(Settings):
     init_from: str = setting(
         "", "finished run, or model.npz, whose network is the start in place of a random one", metavar="RUN"
     )
-    shard_size: int = setting(64, "examples per shard, the unit of work of a thread; changes the bits", 1, 65_536)
+    shard_size: int = setting(
+        64, "most examples per shard, the unit of a thread and of batch norm; changes the bits", 1, 65_536
+    )
     conv: str = setting("auto", "convolution algorithm", choices=("auto", "im2col", "winograd"))
     train: Recipe = field(default_factory=Recipe)
     options: Settings | None = None

@@ -4,11 +4,9 @@ from .loop import Observer as Observer
 from .loop import Progress as Progress
 from .loop import Stage as Stage
 from .loop import StopTraining as StopTraining
-from .loop import check_batches as check_batches
 from .loop import train_stage as train_stage
 from .metrics import WeightCount as WeightCount
 from .metrics import count_correct as count_correct
-from .metrics import measure_layers as measure_layers
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import Optimizer as Optimizer

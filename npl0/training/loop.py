@@ -93,6 +93,8 @@ class EpochRow:
     expected_l0: float | None
     kept: int
     compression_ratio: float
+    live: int | None
+    effective_compression: float | None
     learning_rate_factor: float
     images_per_second: float
     seconds: float
@@ -110,18 +112,6 @@ class Observer:
 
     def after_epoch(self, progress: Progress, row: EpochRow) -> None:
         """React to the end of an epoch."""
-
-
-def check_batches(network: Network, n_train: int, batch_size: int) -> None:
-    """Raise ValueError if some shard would leave a batch norm a single value per feature."""
-    for layer in network.layers:
-        for size in {min(batch_size, n_train), n_train % batch_size} - {0}:
-            if any(part.stop - part.start < layer.min_examples for part in network.shards(size)):
-                raise ValueError(
-                    f"{layer.name} of {network.name} cannot normalise a single image: {n_train:,} training images in "
-                    f"batches of {batch_size} and shards of {network.shard_size} leave one alone; use another batch "
-                    "size, shard size or number of images"
-                )
 
 
 def train_stage(
@@ -214,8 +204,9 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
         count_correct(network, *validation, workers) / len(validation[1]) if validation else None,
         pruner.expected_l0(),
         weights.kept,
-        # Not `compression_ratio`, from which it may differ in the last digit: logs keep their bits.
-        1 / weights.density if weights.kept else math.inf,
+        weights.compression_ratio,
+        weights.live,
+        weights.effective_compression,
         stage.step((progress.epoch + 1) * steps - 1, steps).rate_factor,
         n_train / max(progress.epoch_seconds, 1e-9),
         progress.epoch_seconds,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.masks import Masks
+from npl0.pruning.live import live_masks
+from npl0.pruning.masks import Masks, masks_of
 from npl0.runtime.threads import Workers
 
 
@@ -17,20 +18,26 @@ def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, work
 
 @dataclass(frozen=True)
 class WeightCount:
-    """How many of a network's weights are kept; `str` gives `2,501 of 430,500 weights (172.1x)`."""
+    """How many of a network's weights are kept, and live (see `npl0.pruning.live`; None if that is not known).
+
+    `str` gives `2,501 of 430,500 weights (172.1x), live 2,474 (174.0x)`.
+    """
 
     size: int
     kept: int
+    live: int | None = None
 
     @classmethod
     def of_masks(cls, masks: Masks) -> "WeightCount":
         """Count the weights that masks keep."""
-        return cls(sum(mask.size for mask in masks.values()), sum(int(mask.sum()) for mask in masks.values()))
+        live = live_masks(masks)
+        counts = [None if kind is None else sum(int(mask.sum()) for mask in kind.values()) for kind in (masks, live)]
+        return cls(sum(mask.size for mask in masks.values()), *counts)
 
     @classmethod
     def of_network(cls, network: Network) -> "WeightCount":
         """Count the non-zero weights."""
-        return cls.of_masks({weight.name: weight.value != 0 for weight in network.weights})
+        return cls.of_masks(masks_of(network))
 
     @property
     def density(self) -> float:
@@ -43,33 +50,23 @@ class WeightCount:
         return self.size / self.kept if self.kept else math.inf
 
     @property
+    def effective_compression(self) -> float | None:
+        """All weights divided by live ones."""
+        return None if self.live is None else self.size / self.live if self.live else math.inf
+
+    @property
     def ratio_text(self) -> str:
         """The compression ratio as text."""
         return f"{self.compression_ratio:.1f}x" if self.kept else "all pruned"
 
+    @property
+    def live_text(self) -> str:
+        """The live weights and the effective compression as text; empty if they are not known."""
+        return "" if self.live is None else f"{self.live:,} ({self.size / self.live:.1f}x)" if self.live else "none"
+
     def __str__(self) -> str:
-        return f"{self.kept:,} of {self.size:,} weights ({self.ratio_text})"
-
-
-@dataclass(frozen=True)
-class LayerMeasure:
-    """A layer with weights: `density = nnz / size`; `macs` are its multiply-adds for one example, all and kept ones."""
-
-    name: str
-    size: int
-    nnz: int
-    density: float
-    macs: int
-    macs_nnz: int
-
-
-def measure_layers(network: Network) -> list[LayerMeasure]:
-    """Count the non-zero weights of every layer that has weights."""
-    return [
-        LayerMeasure(r.name, r.weights, r.kept, r.kept / r.weights, r.macs, r.macs // r.weights * r.kept)
-        for r in network.summary()
-        if r.weights
-    ]
+        live = f", live {self.live_text}" if self.live_text and self.live != self.kept else ""
+        return f"{self.kept:,} of {self.size:,} weights ({self.ratio_text}){live}"
 
 
 def first_not_finite(network: Network, images: np.ndarray) -> str:

@@ -47,7 +47,7 @@ class Adam(Rule):
 
     def update(self, value: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, rate, weight_decay, t) -> None:
         step_size, correction = rate / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
-        numbers = (step_size, self.beta1, self.beta2, self.epsilon, correction, weight_decay)
+        numbers = (step_size, 1 - self.beta1, 1 - self.beta2, self.epsilon, correction, weight_decay)
         adam_kernel(value, grad, m, v, *map(value.dtype.type, numbers))
 
 

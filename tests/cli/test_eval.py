@@ -25,7 +25,7 @@ def test_eval_repeats_the_accuracy_of_the_run(command, finished):
     code, out, err = command("eval", finished)
     assert (code, err) == (0, "")
     assert f"accuracy      {100 * answer['accuracy']:.2f} % ({answer['correct']} of 500)" in out
-    assert f"weights kept  {answer['weights_kept']:,} of 266,200 (4.0x)" in out
+    assert f"kept          {answer['weights_kept']:,} of 266,200 weights (4.0x)" in out
 
 
 def test_eval_of_the_training_images(command, finished):

@@ -182,17 +182,14 @@ def test_both_algorithms_are_one_function(generator):
         assert one.any()
 
 
-def test_running_statistics_take_the_shards_in_order(generator, workers):
+@pytest.mark.parametrize("shard_size", [2, 3, 5, 64])
+def test_running_statistics_take_one_step_a_mini_batch_however_it_is_cut(generator, workers, shard_size):
     layer = BatchNorm(2, momentum=0.25)
-    network = Network([layer, Linear(2, 3)], (2,), dtype=np.float64, shard_size=3)
-    images = generator.standard_normal((5, 2)) + 4
-    network.loss_and_gradients(images, np.zeros(5, int), workers, (0,))
-    mean, var = np.zeros(2), np.ones(2)
-    for part in (images[:3], images[3:]):
-        mean = 0.75 * mean + 0.25 * part.mean(axis=0)
-        var = 0.75 * var + 0.25 * part.var(axis=0, ddof=1)
-    np.testing.assert_allclose(layer.running_mean, mean)
-    np.testing.assert_allclose(layer.running_var, var)
+    network = Network([layer, Linear(2, 3)], (2,), dtype=np.float64, shard_size=shard_size)
+    images = generator.standard_normal((6, 2)) + 4
+    network.loss_and_gradients(images, np.zeros(6, int), workers, (0,))
+    np.testing.assert_allclose(layer.running_mean, 0.25 * images.mean(axis=0))
+    np.testing.assert_allclose(layer.running_var, 0.75 + 0.25 * images.var(axis=0, ddof=1))
 
 
 def test_the_base_class_has_no_computation():

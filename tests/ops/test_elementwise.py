@@ -92,13 +92,23 @@ def test_cross_entropy_survives_huge_logits(dtype):
 def test_batch_norm_leaves_mean_shift_and_deviation_scale(generator, dirty, dtype, shape):
     x = (generator.standard_normal(shape) * 5 + 2).astype(dtype)
     scale, shift = np.array([1, 2, 3], dtype), np.array([-1, 0, 4], dtype)
-    y, _, (mean, var) = norm.batchnorm_forward(x, scale, shift, new=dirty)
+    y, _, (m, mean, var) = norm.batchnorm_forward(x, scale, shift, new=dirty)
     rows, out = x.reshape(3, -1), y.reshape(3, -1)
     np.testing.assert_allclose(out.mean(axis=1), shift, atol=1e-5)
     np.testing.assert_allclose(out.std(axis=1), scale, rtol=1e-4)
     np.testing.assert_allclose(mean, rows.mean(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(var, rows.var(axis=1, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(var, rows.var(axis=1), rtol=1e-4)
+    assert m == rows.shape[1]
     assert y.dtype == dtype
+
+
+def test_statistics_of_shards_are_those_of_the_mini_batch(generator, dtype):
+    x = (generator.standard_normal((3, 4, 11)) * [[[1]], [[5]], [[0.1]]] + 2).astype(dtype)
+    one, zero = np.ones(3, dtype), np.zeros(3, dtype)
+    shards = [norm.batchnorm_forward(part.copy(), one, zero)[2] for part in np.split(x, [4, 9], axis=-1)]
+    mean, var = norm.pooled_statistics(shards)
+    np.testing.assert_allclose(mean, x.mean(axis=(1, 2), dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(var, x.var(axis=(1, 2), ddof=1, dtype=float), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (4, 3), (2, 2500)])

@@ -276,7 +276,9 @@ def test_fit_refuses_bad_arguments_before_any_work(data, changed, message):
     np.testing.assert_array_equal(network.weights[0].value, before)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "shard_size"), [(4, 1, 64), (5, 4, 64), (1, 8, 64), (3, 8, 1), (9, 8, 2)])
+@pytest.mark.parametrize(
+    ("n", "batch_size", "shard_size"), [(4, 1, 64), (5, 4, 64), (1, 8, 64), (3, 8, 1), (9, 8, 2), (5, 8, 2)]
+)
 def test_fit_refuses_batches_that_leave_a_batch_norm_one_example(n, batch_size, shard_size):
     layers = [npl0.Linear(6, 3), npl0.BatchNorm(3), npl0.ReLU(), npl0.Linear(3, 2)]
     network = npl0.Network(layers, (6,), shard_size=shard_size)
@@ -286,7 +288,7 @@ def test_fit_refuses_batches_that_leave_a_batch_norm_one_example(n, batch_size, 
     np.testing.assert_array_equal(network.weights[0].value, before)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "shard_size"), [(4, 2, 64), (6, 4, 64), (5, 8, 2), (2, 8, 1)])
+@pytest.mark.parametrize(("n", "batch_size", "shard_size"), [(4, 2, 64), (6, 4, 64), (5, 8, 3), (65, 80, 64)])
 def test_fit_takes_batches_that_leave_no_batch_norm_one_example(n, batch_size, shard_size):
     layers = [npl0.Linear(6, 3), npl0.BatchNorm(3), npl0.ReLU(), npl0.Linear(3, 2)]
     network = npl0.Network(layers, (6,), shard_size=shard_size)

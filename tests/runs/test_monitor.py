@@ -2,21 +2,17 @@
 
 import re
 import warnings
-from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import npl0
 from npl0 import nn
 from npl0.pruning import L0, FixedMask, Magnitude, Pruner
 from npl0.runs import monitor as monitor_module
 from npl0.runs.monitor import CollapseMonitor, PruningWarning, needed_units
-from npl0.runs.units import live_units, unit_links
 from npl0.storage.model_file import load_model
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
@@ -38,33 +34,6 @@ def messages(masks, network, monitor=None):
         warnings.simplefilter("always", PruningWarning)
         (monitor or CollapseMonitor(network, L0.remedies)).watch(masks)
     return [str(warning.message) for warning in caught]
-
-
-# ---- live units -----------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 1000), st.floats(0, 1))
-def test_a_unit_is_alive_if_a_path_goes_through_it(sizes, seed, density):
-    generator = np.random.default_rng(seed)
-    masks = {name: generator.random(mask.shape) < density for name, mask in full_of(linear(*sizes)).items()}
-    links = [mask.astype(int) for mask in masks.values()]
-    for i, count in enumerate(live_units(unit_links(masks)).values()):
-        # The number of paths from each input to each unit, and from each unit to each output.
-        before = reduce(lambda paths, link: link @ paths, links[: i + 1], np.eye(sizes[0], dtype=int))
-        after = reduce(lambda paths, link: link @ paths, links[i + 1 :], np.eye(sizes[i + 1], dtype=int))
-        assert count == ((before.sum(axis=1) > 0) & (after.sum(axis=0) > 0)).sum()
-
-
-def test_units_of_a_convolution_are_its_filters_through_a_flattening_too():
-    conv1, conv2, fc = np.zeros((3, 1, 2, 2), bool), np.zeros((4, 3, 2, 2), bool), np.zeros((2, 4 * 5), bool)
-    # Filter 1 of conv1 goes into filters 0 and 2 of conv2; the classes read channels 2 (inputs 10 to 14) and 3.
-    conv1[1, 0, 0, 1] = conv2[0, 1, 1, 1] = conv2[2, 1, 0, 0] = conv2[3, 0, 0, 0] = True
-    fc[0, 14] = fc[1, 15] = True
-    assert live_units(unit_links({"conv1.weight": conv1, "conv2.weight": conv2, "fc.weight": fc})) == {
-        "conv1.weight": 1,
-        "conv2.weight": 1,
-        "fc.weight": 1,
-    }
 
 
 # ---- bottlenecks ----------------------------------------------------------------------------------------------------
@@ -230,7 +199,7 @@ def test_dense_training_causes_no_warning_and_no_work(monkeypatch):
     network = linear(30, 100, 10)
     masks = full_of(network)
     masks["fc1.weight"][3:] = False
-    monkeypatch.setattr(monitor_module, "unit_links", lambda masks: pytest.fail("the units were followed"))
+    monkeypatch.setattr(monitor_module, "live_masks", lambda masks: pytest.fail("the paths were followed"))
     monitor = CollapseMonitor(network, Pruner(network).remedies)
     assert messages(masks, network, monitor) == []
     with warnings.catch_warnings():

@@ -32,7 +32,7 @@ def test_adam_over_several_blocks_equals_the_reference(generator, threads):
             optimizer.step(workers, Step(t - 1, rate_factor=0.5))
             for p, (value, m, v), rate, decay in zip((long, short), expected, (0.05, 0.005), (0.5, 0.0), strict=True):
                 step_size, correction = rate / (1 - 0.9**t), 1 / (1 - 0.999**t)
-                adam_reference(value, p.grad, m, v, step_size, 0.9, 0.999, 1e-8, correction, decay)
+                adam_reference(value, p.grad, m, v, step_size, 1 - 0.9, 1 - 0.999, 1e-8, correction, decay)
     for p, (value, *_) in zip((long, short), expected, strict=True):
         np.testing.assert_allclose(p.value, value, rtol=1e-12, atol=1e-14)
 

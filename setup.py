@@ -37,7 +37,10 @@ setup(
         "images": IMAGES,
         "download": DOWNLOAD,
         "plot": ["matplotlib>=3.8"],
-        "docs": ["sphinx>=8.1", "myst-parser>=4", "furo>=2024.8", "latex2mathml>=3.77"],
+        "docs": [
+            *("sphinx>=8.1", "myst-parser>=4", "furo>=2024.8", "latex2mathml>=3.77"),
+            *("jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"),
+        ],
     },
     entry_points={"console_scripts": ["npl0 = npl0.__main__:main"]},
     classifiers=[

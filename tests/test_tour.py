@@ -3,6 +3,7 @@
 import ast
 import importlib
 import itertools
+import json
 import re
 import sys
 from pathlib import Path
@@ -78,6 +79,28 @@ def test_the_links_of_a_chapter_lead_somewhere(chapter):
         assert not anchor or anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
     for path in re.findall(r"`((?:npl0|experiments|tests|docs)/[\w/.]+)`", text):
         assert (TOUR.parent.parent / path).exists(), path
+
+
+def test_the_notebook_is_that_of_the_chapters():
+    # What `notebook.py --check` finds to the letter is found here without jupytext: code, outputs and lines of text.
+    cells = json.loads((TOUR / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    made = [("".join(c["source"]) + "\n", c["outputs"]) for c in cells if c["cell_type"] == "code"]
+    shown = [
+        (code, [{"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)}] if text else [])
+        for chapter in CHAPTERS
+        for code, text in importlib.import_module("figures").blocks(chapter)
+        if code in chapter_without_solutions(chapter)
+    ]
+    assert made == shown, "run python docs/tour/notebook.py"
+    lines = {line for c in cells for line in "".join(c["source"]).splitlines()}
+    for chapter in CHAPTERS:
+        text = re.sub(r"^```text\n.*?^```$", "", chapter_without_solutions(chapter), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(r"<picture>.*?</picture>|```python|```", "", text, flags=re.DOTALL)
+        assert set(text.splitlines()) - {""} <= lines, "run python docs/tour/notebook.py"
+
+
+def chapter_without_solutions(chapter):
+    return re.sub(r"<details>.*?</details>", "", chapter.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_chapters_lead_to_one_another():

@@ -59,7 +59,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
 
 def test_python_is_shown():
     shown = [page.name for page in WITH_CODE if blocks(TEXTS[page], "python")]
-    assert shown == ["README.md", "command.md", "deployment.md", "derivations.md"]
+    assert shown == ["README.md", "command.md", "deep-networks.md", "deployment.md", "derivations.md"]
 
 
 @of_pages_with_code

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_the_links_of_a_chapter_lead_somewhere(chapter):
         assert not anchor or anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
     for path in re.findall(r"`((?:npl0|experiments|tests|docs)/[\w/.]+)`", text):
         assert (TOUR.parent.parent / path).exists(), path
+
+
+def test_a_collapse_is_drawn(tmp_path):
+    # The code of the page runs in test_docs.py; here its counts are made up.
+    pytest.importorskip("matplotlib", reason="figures need matplotlib, the extra plot")
+    figures = importlib.import_module("figures")
+    counts = {name: SimpleNamespace(kept=[[100, 9], [40, 0]], accuracy=[0.5]) for name in ("collapsed", "rising")}
+    assert "collapsed, rising = train" in next(figures.blocks(figures.PAGES["collapse"]))[0]
+    assert figures.draw("collapse", counts, "light", tmp_path).stat().st_size > 1000
 
 
 def test_the_notebook_is_that_of_the_chapters():

@@ -36,6 +36,8 @@ THEMES = {
         "green": "#3fb950",
     },
 }
+# Pictures of other pages, drawn from their code like those of chapters.
+PAGES = {"collapse": TOUR.parent / "deep-networks.md"}
 # Chapter -> (width and height in inches, function that draws); filled by `figure`.
 FIGURES: dict[str, tuple[tuple[float, float], Callable]] = {}
 
@@ -126,24 +128,37 @@ def grid(axes: Any, values: Any, texts: Any, c: dict[str, str], colours: Any = N
     bare(axes)
 
 
-@figure("00", 7.2, 3.0)
+@figure("00", 7.2, 2.9)
 def the_gate_against_its_noise(drawn: Any, names: dict[str, Any], c: dict[str, str]) -> None:
-    left = drawn.subplots()
+    left, right = drawn.subplots(1, 2, width_ratios=(1, 1.9), sharey=True)
+    low, high = names["GAMMA"], names["ZETA"]
+    left.axhspan(low, 0, color=c["shade"], lw=0)
+    left.axhspan(1, high, color=c["shade"], lw=0)
+    left.plot([0, 1], [low, high], "--", color=c["soft"], lw=1.2)
+    ends = [-low / (high - low), (1 - low) / (high - low)]
+    left.plot([0, *ends, 1], [0, 0, 1, 1], color=c["ink"])
+    left.annotate("stretched", (0.93, high - 0.085), (0.42, 1.035), color=c["soft"], va="center")
+    left.annotate("clipped", (0.5, 0.5), (8, -8), textcoords="offset points")
+    left.set_xlabel("s, from the sigmoid")
+    left.set_title("stretch and clip: gate z")
+    left.set_xlim(0, 1)
+    left.set_xticks([0, 0.5, 1])
+    left.set_yticks([low, 0, 0.5, 1, high], ["-0.1", "0", "0.5", "1", "1.1"])
     for (log_alpha, z), name in zip(names["gates"].items(), ("blue", "green", "orange"), strict=True):
-        left.plot(names["u"], z, color=c[name])
+        right.plot(names["u"], z, color=c[name])
         share = (z == 0).mean()
-        left.plot([0, share], [0, 0], color=c[name], lw=5, solid_capstyle="butt", clip_on=False)
+        right.plot([0, share], [0, 0], color=c[name], lw=5, solid_capstyle="butt", clip_on=False)
         place = abs(z - 0.5).argmin()
         text = rf"$\log\alpha$ = {log_alpha:g}"
-        left.annotate(text, (names["u"][place], 0.5), (6, -10), textcoords="offset points", color=c[name])
-    left.annotate("closed: exactly 0", (0.3, 0), (0.5, 0.03), arrowprops={"arrowstyle": "->", "color": c["soft"]})
-    left.annotate(
-        "fully open: exactly 1", (0.42, 1), (0.015, 0.91), arrowprops={"arrowstyle": "->", "color": c["soft"]}
-    )
-    left.set_xlabel("noise u, uniform")
-    left.set_title("gate z")
-    left.set_xlim(0, 1)
-    left.set_ylim(-0.02, 1.03)
+        right.annotate(text, (names["u"][place], 0.5), (5, -12), textcoords="offset points", color=c[name])
+    arrow = {"arrowstyle": "->", "color": c["soft"]}
+    right.annotate("exactly 0", (0.34, 0), (0.5, 0.04), arrowprops=arrow)
+    right.annotate("exactly 1", (0.44, 1), (0.5, 0.87), arrowprops=arrow)
+    right.set_xlabel("noise u, uniform")
+    right.set_title("gate z")
+    right.set_xlim(0, 1)
+    right.tick_params(labelleft=True)
+    right.set_ylim(low, high)
 
 
 @figure("01", 7.2, 3.0)
@@ -425,6 +440,34 @@ def five_calls(drawn: Any, names: dict[str, Any], c: dict[str, str]) -> None:
     axes.text(0.13, 0.4, "below each call: the lines of one_evening.py", color=c["soft"], fontsize=8)
 
 
+@figure("collapse", 7.2, 3.2)
+def collapsing_layers(drawn: Any, names: dict[str, Any], c: dict[str, str]) -> None:
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("layers", [c["blue"], c["green"], c["orange"]])
+    left, right = drawn.subplots(1, 2, sharey=True)
+    for axes, name, title in (
+        (left, "collapsed", "full price at once"),
+        (right, "rising", "a ramp of 8 epochs"),
+    ):
+        kept = np.array(names[name].kept)
+        for layer, counts in enumerate(kept.T):
+            label = {0: "first layer", kept.shape[1] - 1: "last layer"}.get(layer)
+            colour = colours(layer / (kept.shape[1] - 1))
+            axes.plot(range(1, len(kept) + 1), counts, color=colour, lw=1.6, label=label, clip_on=False)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_yticks([0, 1, 10, 100, 1000, 10_000], ["0", "1", "10", "100", "1,000", "10,000"])
+        axes.minorticks_off()
+        axes.set_ylim(0, 30_000)
+        axes.set_xticks([1, 4, 8, 12, 16])
+        axes.set_xlabel("epoch")
+        axes.set_title(f"{title}: {100 * names[name].accuracy[-1]:.0f} % right")
+        axes.grid(axis="y", color=c["line"], lw=0.6)
+    left.set_ylabel("kept weights of each layer")
+    right.legend(loc="upper right")
+
+
 def _rounded(x: float, y: float, width: float, height: float, style: dict[str, Any]) -> Any:
     from matplotlib.patches import FancyBboxPatch
 
@@ -441,7 +484,7 @@ def main() -> None:
     sys.path.insert(0, str(TOUR))
     os.chdir(TOUR)
     for number in options.chapters or sorted(FIGURES):
-        (chapter,) = TOUR.glob(f"{number}-*.md")
+        (chapter,) = [PAGES[number]] if number in PAGES else TOUR.glob(f"{number}-*.md")
         names = {"__name__": "chapter"}
         for code, _ in blocks(chapter):
             exec(compile(code, chapter.name, "exec"), names)

@@ -48,12 +48,11 @@ def test_bars_are_proportional_and_fit_the_console():
     assert explain.bar(0.5, "ascii") == explain.bar(0.5, "latin-1") == explain.bar(0.5, "no-such") == "#" * 20
 
 
-@pytest.mark.parametrize(("encoding", "mark"), [("ascii", "#"), ("utf-8", "█")])
-def test_every_console_can_show_the_picture(encoding, mark):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+def test_a_console_without_blocks_can_show_the_picture():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "npl0", "explain", "gate", "--log-alpha", "-3"]
-    out = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode(encoding)
-    assert mark * explain.WIDTH in out and "\\u" not in out
+    out = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode("ascii")
+    assert "#" * explain.WIDTH in out and "\\u" not in out
 
 
 @pytest.mark.parametrize(

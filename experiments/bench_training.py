@@ -5,11 +5,13 @@ model's optimiser: Adam for the LeNets, SGD with Nesterov momentum and weight de
 one uniform draw per weight, the hard-concrete gates, the penalty, and Adam on the gates. PyTorch does the same in its
 usual form: its layers are in the order convolution, batch norm, ReLU, pooling (npl0 pools before ReLU, with the same
 result), and gated weights are passed through `torch.func.functional_call`. Neither side augments. npl0 normalises each
-shard of the batch by its own statistics, PyTorch the whole batch. Without PyTorch, only npl0 is measured.
+shard of the batch by its own statistics, PyTorch the whole batch. PyTorch is measured in all its forms: both memory
+formats, each with plain and with fused optimisers. The ratio is that to its fastest form. Without PyTorch, only npl0 is
+measured.
 
-Every measurement runs in its own process, and npl0 and PyTorch take turns, so that both meet the same load. The time
-shown for a variant is the median, over the rounds, of the median step; beside it stands the shortest step of all. Peak
-memory is the largest resident set of the process (`ru_maxrss`), with interpreter, libraries and training images.
+Every measurement runs in its own process, and all take turns, so that they meet the same load. The time shown for a
+variant is the median, over the rounds, of the median step; beside it stands the shortest step of all. Peak memory is
+the largest resident set of the process (`ru_maxrss`), with interpreter, libraries and training images.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import Any
 from measuring import best_ms, own_kernel_environment
 from npl0.nn.models import MODELS
 from npl0.nn.summary import table
+from npl0.runs.environment import cpu_name
 from npl0.runtime.memory import peak_memory_mb
 from npl0.settings.flags import Parser, at_least_one
 from step_setting import VARIANTS, WORKLOADS, Setting
@@ -35,6 +38,9 @@ from step_setting import VARIANTS, WORKLOADS, Setting
 ROOT = Path(__file__).resolve().parents[1]
 
 Result = dict[str, Any]
+
+# PyTorch in its forms, by the names of its processes: default, channels-last memory format, fused optimisers, and both.
+TORCH = ("torch", "torch channels_last", "torch fused", "torch channels_last fused")
 
 
 def run_child(arguments: argparse.Namespace) -> Result:
@@ -58,7 +64,7 @@ def run_child(arguments: argparse.Namespace) -> Result:
     else:
         from torch_step import torch_step
 
-        run = torch_step(setting, arguments.fused, arguments.channels_last)
+        run = torch_step(setting, "fused" in framework, "channels_last" in framework)
     times = [best_ms(lambda i=i: run(i)) for i in range(arguments.warm_up + arguments.steps)][arguments.warm_up :]
     return {"min": min(times), "median": statistics.median(times), "peak_mb": peak_memory_mb(), "macs": macs}
 
@@ -68,7 +74,7 @@ def measure(child: str, flags: Sequence[str], checkout: Path = ROOT) -> Result:
 
     Parameters
     ----------
-    child : `npl0:` or `torch:` and the variant, or `npl0:sgemm`.
+    child : `npl0` or an entry of TORCH, a colon and the variant; or `npl0:sgemm`.
     flags : the command line of this script.
     checkout : the clone of npl0 that is measured, whose own copy of this script is run.
     """
@@ -101,7 +107,7 @@ def show_profile(variant: str, arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Measure npl0 and PyTorch in turn, and print the comparison."""
     flags = sys.argv[1:]
-    frameworks = ("npl0", "torch") if importlib.util.find_spec("torch") else ("npl0",)
+    frameworks = ("npl0", *(TORCH if importlib.util.find_spec("torch") else ()))
     found: dict[str, list[Result]] = {f"{f}:{v}": [] for v in VARIANTS for f in frameworks}
     sgemm = max(measure("npl0:sgemm", flags)["gflops"] for _ in range(arguments.rounds))
     for _ in range(arguments.rounds):
@@ -109,31 +115,30 @@ def compare(arguments: argparse.Namespace) -> None:
             results.append(measure(child, flags))
 
     def middle(child: str, key: str) -> float | None:
-        values = [result[key] for result in found.get(child, ()) if result[key] is not None]
+        values = [result[key] for result in found[child] if result[key] is not None]
         return statistics.median(values) if values else None
 
-    described = ("model", "width", "batch", "threads", "fused", "channels_last")
-    report: Result = {key: getattr(arguments, key) for key in described}
+    report: Result = {key: getattr(arguments, key) for key in ("model", "width", "batch", "threads")}
+    report |= {"cpu": cpu_name(), "sgemm_gflops": sgemm}
     rows = []
     for variant in VARIANTS:
-        npl0_ms, torch_ms = (middle(f"{framework}:{variant}", "median") for framework in ("npl0", "torch"))
-        ratio = npl0_ms / torch_ms if torch_ms else None
-        report[variant] = {"npl0_ms": npl0_ms, "torch_ms": torch_ms, "ratio": ratio}
+        ms = {framework: middle(f"{framework}:{variant}", "median") for framework in frameworks}
+        fastest = min(frameworks[1:], key=ms.get, default=None)
+        report[variant] = {"ms": ms, "fastest": fastest, "ratio": ms["npl0"] / ms[fastest] if fastest else None}
+        report[variant]["peak_mb"] = {
+            framework: middle(f"{framework}:{variant}", "peak_mb") for framework in frameworks
+        }
         for framework in frameworks:
-            child, ms = f"{framework}:{variant}", report[variant][f"{framework}_ms"]
-            low, rate = min(r["min"] for r in found[child]), 2 * middle(f"npl0:{variant}", "macs") / ms / 1e6
-            shown = f"{ratio:.2f}" if ratio and framework == "npl0" else ""
-            peak = f"{mb:.0f}" if (mb := middle(child, "peak_mb")) else ""
-            rows.append([f"{variant}, {framework}", f"{low:.2f}", f"{ms:.2f}", shown, f"{rate:.0f}", peak])
-    report["sgemm_gflops"] = sgemm
-    for framework in ("npl0", "torch"):
-        peaks = [mb for v in VARIANTS if (mb := middle(f"{framework}:{v}", "peak_mb"))]
-        report[f"{framework}_peak_mb"] = max(peaks, default=None)
+            low = min(result["min"] for result in found[f"{framework}:{variant}"])
+            rate = 2 * middle(f"npl0:{variant}", "macs") / ms[framework] / 1e6
+            ratio = "" if framework == "npl0" else f"{ms['npl0'] / ms[framework]:.2f}{' *' * (framework == fastest)}"
+            peak = f"{mb:.0f}" if (mb := report[variant]["peak_mb"][framework]) else ""
+            rows.append([f"{variant}, {framework}", f"{low:.2f}", f"{ms[framework]:.2f}", ratio, f"{rate:.0f}", peak])
     if arguments.json:
         return print(json.dumps(report))
-    form = "".join(f", {key}" for key in ("fused", "channels_last") if report[key])
-    print(f"{title(arguments)}, rounds: {arguments.rounds}{form and f'; PyTorch: {form[2:]}'}")
-    print(table(["step", "min ms", "median ms", "npl0/torch", "GFLOP/s", "peak MB"], rows))
+    print(f"{title(arguments)}, rounds: {arguments.rounds}; {report['cpu']}")
+    print(table(["step", "min ms", "median ms", "npl0/it", "GFLOP/s", "peak MB"], rows))
+    print("* the fastest form of PyTorch, with which npl0 is compared")
     print(f"sgemm, one product per thread as npl0 uses it: {sgemm:.0f} GFLOP/s. The GFLOP/s of a step count the")
     print("multiply-adds of dense matrix products; where npl0 convolves by Winograd it needs fewer.")
 
@@ -151,8 +156,6 @@ def main() -> None:
         few, many = (getattr(WORKLOADS[model], flag.replace("-", "_")) for model in ("vgg16", "lenet5"))
         text += f" (default {many}; vgg16: {few})"
         parser.add_argument(f"--{flag}", type=at_least_one, metavar="N", help=text)
-    parser.add_argument("--fused", action="store_true", help="use the fused optimisers of PyTorch")
-    parser.add_argument("--channels-last", action="store_true", help="use that memory format in PyTorch")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object, not the table")
     output.add_argument("--profile", action="store_true", help="show where npl0 spends its step")

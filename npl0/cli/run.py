@@ -198,7 +198,8 @@ class Command:
             self.bar.write(f"warning: {message}")
 
         with warnings.catch_warnings():
-            warnings.simplefilter("always", runs.PruningWarning)
+            for category in (runs.PruningWarning, runs.ResumeWarning):
+                warnings.simplefilter("always", category)
             warnings.showwarning = show
             yield
 

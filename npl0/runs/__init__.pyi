@@ -1,6 +1,7 @@
 from .build import build_network as build_network
 from .build import build_pruner as build_pruner
 from .build import check_data as check_data
+from .checkpoint import ResumeWarning as ResumeWarning
 from .compile import compile_kernels as compile_kernels
 from .explain import explain_finished as explain_finished
 from .fit import fit as fit

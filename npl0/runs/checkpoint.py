@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from npl0.runs.environment import what_bits_depend_on
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.storage.files import reported
 from npl0.training.loop import EpochRow, Progress
 
 # What holds arrays, by `state()`, and takes them back, by `load_state(arrays)`.
 PARTS = ("network", "pruner", "optimizer", "snapshots")
+
+
+class ResumeWarning(UserWarning):
+    """A training is resumed with other versions, or on another machine, than it began with."""
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Checkpoint:
         parts = dict(zip(PARTS, holders, strict=False))
         arrays = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.state().items()}
         header = {"kind": "checkpoint", "settings": self.settings, "fingerprint": self.fingerprint}
+        header["environment"] = what_bits_depend_on()
         save_arrays(self.path, {**header, "state": dataclasses.asdict(state)}, arrays)
 
     @contextmanager
@@ -71,6 +78,12 @@ class Checkpoint:
                 raise CheckpointError(f"{self.path} belongs to a training with other settings; {self.remedy}")
             if header["fingerprint"] != self.fingerprint:
                 raise CheckpointError(f"{self.path} was made with other data; {self.remedy}")
+            here, there = what_bits_depend_on(), header["environment"]
+            changed = [key for key in here if there.get(key) != here[key]]
+            if changed:
+                what = "the resumed training may differ in its last bits from one without a pause"
+                values = (f"{key} was {there.get(key)} and is {here[key]}" for key in changed)
+                warnings.warn(f"{what}: {'; '.join(values)}", ResumeWarning, stacklevel=3)
             state = TrainingState(**header["state"])
             state.progress, state.rows = Progress(**state.progress), [EpochRow(**row) for row in state.rows]
             for name, array in arrays.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from npl0.data import synthetic
-from npl0.runs import build
+from npl0.runs import build, environment
 from npl0.runs.progress import ProgressBar
 from npl0.settings.sections import build_config
 from npl0.training.loop import StopTraining
@@ -96,6 +96,19 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(run, checkpoint, monk
     code, _, err = run(*runs.L0)
     assert code == 1 and "was made with other data; use the same data and start, or repeat with --force" in err
     assert run(*runs.L0, "--force")[0] == 0
+
+
+def test_resuming_with_other_versions_says_what_may_differ(run, checkpoint, monkeypatch, runs):
+    there = {**environment.what_bits_depend_on(), "numpy": "1.99.0", "cpu": "Another Processor"}
+    arrays = dict(np.load(checkpoint))
+    (name,) = (name for name, array in arrays.items() if array.dtype == np.uint8 and array.ndim == 1)
+    header = json.loads(arrays[name].tobytes())
+    assert header["environment"] == environment.what_bits_depend_on()
+    arrays[name] = np.frombuffer(json.dumps({**header, "environment": there}).encode(), np.uint8)
+    np.savez(checkpoint, **arrays)
+    code, _, err = run(*runs.L0)
+    assert code == 0 and "may differ in its last bits" in err
+    assert f"numpy was 1.99.0 and is {np.__version__}; cpu was Another Processor and is" in err and "scipy" not in err
 
 
 def test_a_folder_of_other_settings_is_refused(run, tmp_path, runs):

@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "train, prune, retrain, measure and record (the same as python -m npl0.run)",
     "eval": "measure the accuracy of a run's pruned network",
     "predict": "classify images with a run's pruned network",
+    "export": "write a run's pruned network as a file for use without npl0",
     "summary": "show the layers of a model",
     "data": "download, import or check a data set",
     "explain": "draw what a gate does: its distribution, test gates and gradients",

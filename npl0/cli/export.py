@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from npl0 import sparse, storage
+from npl0 import sparse
 from npl0.cli.guard import guard
 from npl0.settings.flags import Parser
+from npl0.storage.files import replacing
+from npl0.storage.model_file import find_model, load_model
 
 DESCRIPTION = """\
 Write a run's pruned network as a file for use without npl0. Dead units are removed and batch norms folded. The file
@@ -30,8 +32,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export"
 
 
 def _export(options: Any, precision: str) -> None:
-    network, header = storage.load_model(options.run)
-    out = Path(options.out) if options.out else storage.find_model(options.run).with_name(f"model.{options.format}")
+    network, header = load_model(options.run)
+    out = Path(options.out) if options.out else find_model(options.run).with_name(f"model.{options.format}")
     content = sparse.to_npl0(network, precision, header.get("classes", ()))
-    storage.write_bytes(out, content)
+    with replacing(out) as temporary:
+        temporary.write_bytes(content)
     print(f"{out}: {len(content):,} bytes, {precision}")

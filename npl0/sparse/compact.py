@@ -35,7 +35,7 @@ def compact(network: Network) -> Network:
     A layer that is not of `npl0.nn` is taken to read all its inputs.
 
     The result is a network like any other, with dense arrays, in which the zeros that are left stay where they are. To
-    train it on, hold them: `FixedMask(small, {w.name: w.value != 0 for w in small.weights})`.
+    train it on, hold them: `FixedMask(small, masks_of(small))`.
     """
     network = fold_batchnorm(network)
     shapes = [network.input_shape]

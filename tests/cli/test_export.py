@@ -1,0 +1,37 @@
+"""`python -m npl0 export`."""
+
+import numpy as np
+import pytest
+
+import npl0
+from npl0.sparse import load
+
+
+@pytest.mark.parametrize("precision", [None, "float32", "int8", "codebook"])
+def test_a_run_becomes_a_model_npl0(command, finished, digits, tmp_path, precision):
+    path = tmp_path / "small.npl0"
+    flags = ["--precision", precision] if precision else []
+    code, out, err = command("export", finished, "--out", path, *flags)
+    assert (code, out, err) == (0, f"{path}: {path.stat().st_size:,} bytes, {precision or 'float16'}\n", "")
+    network, header = npl0.load_model(finished)
+    model, images = load(path), digits[0][:, None]
+    assert model.classes == ([] if header["classes"] == [str(i) for i in range(10)] else header["classes"])
+    assert np.mean(model.predict(images).argmax(axis=1) == network.predict(images).argmax(axis=1)) > 0.9
+
+
+def test_without_a_path_it_stands_beside_the_model(command, tmp_path):
+    npl0.save_model(tmp_path / "model.npz", npl0.build_model("mlp:5"))
+    code, out, _ = command("export", tmp_path / "model.npz")
+    assert code == 0 and out.startswith(f"{tmp_path / 'model.npl0'}: ")
+    assert load(tmp_path / "model.npl0").name == "mlp:5"
+
+
+def test_what_does_not_work_is_one_line(command, finished, tmp_path):
+    code, out, err = command("export", finished, "--precision", "int4")
+    assert (code, out) == (2, "") and "--precision int4: npl0 takes float16, float32, int8, codebook" in err
+    code, out, err = command("export", finished, "--format", "onxx")
+    assert (code, out) == (2, "") and "onxx" in err
+    code, out, err = command("export", finished, "--out", tmp_path / "missing" / "model.npl0")
+    assert (code, out, err.count("\n")) == (1, "", 1) and "missing" in err
+    code, out, err = command("export", tmp_path)
+    assert (code, out, err.count("\n")) == (1, "", 1) and "no model.npz" in err

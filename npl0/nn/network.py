@@ -15,8 +15,11 @@ from npl0.nn.parameter import Parameter, copy_arrays
 from npl0.nn.summary import show, summarise
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.runtime import rng
-from npl0.runtime.scratch import Memory, Scratch
+from npl0.runtime.scratch import Memory, Passing, Scratch
 from npl0.runtime.threads import Workers, blocks
+
+# Memory for predictions: fewer threads than there are work on a network that would need more.
+LANES_BYTES = 1 << 29
 
 
 def _sum_in_order(arrays: list[np.ndarray]) -> None:
@@ -67,6 +70,7 @@ class Network:
         self.layers, self.input_shape, self.name = tuple(layers), checked_shape(input_shape), name
         self.dtype, (self.shard_size,) = dtype, whole("Network", 1, shard_size=shard_size)
         self._scratch: list[list[Scratch]] = []
+        self._measured = 0  # examples of the largest shard whose memory is known
         # The scratch arrays serve one call at a time; a call from another thread waits.
         self._busy = threading.Lock()
         counts, shape = Counter(), self.input_shape
@@ -123,12 +127,6 @@ class Network:
     def _columns(self, images: np.ndarray) -> np.ndarray:
         """Return images (N, ...) as floats (..., N); always a copy, which layers may overwrite."""
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
-
-    def _contexts(self, shard: int, training: bool, prepared: list[Any], key: tuple[int, ...]) -> list[Context]:
-        return [
-            Context(training, new, prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
-            for i, new in enumerate(self._scratch[shard])
-        ]
 
     def _prepare(self, shards: int, workers: Workers) -> list[Any]:
         """Provide scratch memory for the shards and run `Layer.prepare` of every layer."""
@@ -191,7 +189,10 @@ class Network:
             prepared = self._prepare(len(shards), workers)
 
             def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
-                contexts = self._contexts(shard, True, prepared, key)
+                contexts = [
+                    Context(True, new, prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
+                    for i, new in enumerate(self._scratch[shard])
+                ]
                 logits, caches = self.forward(self._columns(images[shards[shard]]), contexts)
                 loss, correct, grad = softmax_cross_entropy(logits, labels[shards[shard]], n)
                 return loss, correct, caches, self.backward(grad, caches, contexts)
@@ -216,13 +217,17 @@ class Network:
             shards = self.shards(len(images))
             prepared = self._prepare(workers.threads, workers)
 
-            def run_lane(lane: int) -> None:
-                # A lane is a thread's share: every n-th of the shards, for n threads, in one scratch memory.
-                for part in shards[lane :: workers.threads]:
-                    contexts = self._contexts(lane, False, prepared, ())
+            def run_lane(lane: int, parts: list[slice]) -> None:
+                contexts = [Context(False, Passing(self._scratch[lane][0].shard), ready) for ready in prepared]
+                for part in parts:
                     logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
 
-            workers.map(run_lane, range(workers.threads))
+            # A lane is a thread's share of the shards, in one memory; the largest shard shows how much that is.
+            if shards and shards[0].stop > self._measured:
+                run_lane(0, shards[:1])
+                self._measured, shards = shards[0].stop, shards[1:]
+            n = min(workers.threads, 1 + LANES_BYTES // max(1, self._scratch[0][0].shard.size))
+            workers.map(lambda lane: run_lane(lane, shards[lane::n]), range(n))
         return logits
 
     def activations(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -105,12 +105,9 @@ def conv2d_backward(
     need_grad_x: bool = True,
     new: Allocator = fresh,
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Differentiate `y = W im2col(x) + b` with respect to x and W; for b see `linear.bias_backward`.
+    """Return `grad_x = col2im(Wᵀ grad_y)`, None unless `need_grad_x`, and `grad_w = grad_y colsᵀ`.
 
-    Returns
-    -------
-    grad_x : `col2im(Wᵀ grad_y)`, the shape of x; None unless `need_grad_x`.
-    grad_w : `grad_y colsᵀ`, the shape of w.
+    For b see `linear.bias_backward`.
     """
     grad_rows, flat_w = grad_y.reshape(len(w), -1), w.reshape(len(w), -1)
     grad_w = np.matmul(grad_rows, cols.T, out=new.grad_weight(flat_w.shape, w.dtype))

@@ -100,9 +100,7 @@ def gated_weight_backward(
     grad_theta = grad_w z
     grad_log_alpha = sum over the weights of the gate of (grad_w theta dz/dlog_alpha + penalty_per_weight p (1 - p))
 
-    Returns
-    -------
-    expected : the sum of P(z > 0) over the weights.
+    Returned is the sum of p over the weights.
     """
     if theta.dtype == np.float32 and z.shape == theta.shape:
         flat = (array.reshape(-1) for array in (grad_w, theta, log_alpha, z, grad_theta, grad_log_alpha))

@@ -43,10 +43,7 @@ def sample(log_alpha: np.ndarray, u: np.ndarray, out: np.ndarray | None = None) 
 
     With odds = (1 - u) / u, the exponential in the sigmoid cancels the logarithms of eq. 10, so none is needed:
     `s = 1 / (1 + (odds exp(-log_alpha))^(1 / beta)) = 1 / (1 + odds sqrt(odds) exp(-1.5 log_alpha))`.
-
-    Parameters
-    ----------
-    log_alpha : within ±40 in float32; u : uniform noise in [0, 1]; out : where to write z.
+    log_alpha must lie within ±40 in float32, u in [0, 1]; z is written to `out`, if that is given.
     """
     # Two arrays in turn hold every intermediate result; new arrays would take several times as long as the arithmetic.
     u = np.maximum(u, SMALLEST_U)

@@ -72,10 +72,28 @@ class Memory:
             self._arrays[key] = np.frombuffer(memory, dtype, size)
         return self._arrays[key][:size].reshape(shape)
 
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return sum(array.nbytes for array in self._arrays.values())
+
     def alternate(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
         """Return the one of the two arrays that was not returned last."""
         self._turn = 1 - self._turn
         return self.get(f"alternate {self._turn}", shape, dtype)
+
+
+class Passing(Allocator):
+    """The allocator of all layers for one shard without a backward pass: only x and y of a layer exist at a time."""
+
+    def __init__(self, shard: Memory) -> None:
+        self.shard = shard
+
+    def kept(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
+        return self.shard.get(name, shape, dtype)
+
+    def output(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
+        return self.shard.alternate(shape, dtype)
 
 
 class Scratch(Allocator):
@@ -89,20 +107,20 @@ class Scratch(Allocator):
     """
 
     def __init__(self, shard: Memory, grad_weight: np.ndarray | None = None, output_is_temporary: bool = False) -> None:
-        self._own, self._shard = Memory(), shard
+        self._own, self.shard = Memory(), shard
         self._grad_weight, self._output_is_temporary = grad_weight, output_is_temporary
 
     def kept(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
         return self._own.get(name, shape, dtype)
 
     def temporary(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        return self._shard.get(name, shape, dtype)
+        return self.shard.get(name, shape, dtype)
 
     def output(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        return self._shard.alternate(shape, dtype) if self._output_is_temporary else super().output(shape, dtype)
+        return self.shard.alternate(shape, dtype) if self._output_is_temporary else super().output(shape, dtype)
 
     def grad_input(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        return self._shard.alternate(shape, dtype)
+        return self.shard.alternate(shape, dtype)
 
     def grad_weight(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
         return super().grad_weight(shape, dtype) if self._grad_weight is None else self._grad_weight.reshape(shape)

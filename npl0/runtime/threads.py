@@ -51,11 +51,9 @@ def _limit_blas(limit: bool) -> None:
 
 
 class Workers:
-    """A context in which `map` runs on several threads and BLAS runs on one.
+    """A context in which `map` runs on `threads` threads, at least 1 (else ValueError), and BLAS runs on one.
 
-    Parameters
-    ----------
-    threads : the number of threads, an integer of at least 1 (else ValueError); results do not depend on it.
+    Results do not depend on the number of threads.
     """
 
     def __init__(self, threads: int = 1) -> None:

@@ -228,6 +228,24 @@ def test_layers_of_a_shard_share_passing_memory_and_hand_gradients_on_in_turn():
     assert np.shares_memory(gradients[0], gradients[2])
 
 
+@pytest.mark.parametrize("name", ["lenet5", "vgg16"])
+def test_the_memory_of_predictions_is_bounded_whatever_the_number_of_threads(name, monkeypatch, generator):
+    network = nn.build_model(name, width=1 if name == "lenet5" else 0.05)
+    images = generator.integers(0, 256, (300, *network.input_shape)).astype(np.uint8)
+    network.predict(images[:1])
+    logits = network.predict(images)
+    size = network._scratch[0][0].shard.size
+    for lanes in (1, 3):
+        monkeypatch.setattr("npl0.nn.network.LANES_BYTES", lanes * size - 1)
+        network._scratch = network._scratch[:1]
+        with Workers(16) as workers:
+            np.testing.assert_array_equal(network.predict(images, workers), logits)
+        assert [scratch[0].shard.size > 0 for scratch in network._scratch] == [i < lanes for i in range(16)]
+    # Nothing is kept for a backward pass, only the weights that Winograd's algorithm has transformed.
+    arrays = {name for scratch in network._scratch for layer in scratch for name, _ in layer._own._arrays}
+    assert arrays <= {"u"}
+
+
 @pytest.mark.parametrize(
     ("name", "width", "weights", "biases", "macs"),
     [

@@ -34,7 +34,7 @@ html_show_sphinx = html_copy_source = False
 html_theme_options = {"light_css_variables": {"font-stack": "system-ui, sans-serif"}}
 
 PICTURE = re.compile(r'<picture>\s*<source .*? srcset="(.*?)">\s*<img src="(.*?)" alt="(.*?)">\s*</picture>')
-OUTSIDE = re.compile(r"\[([^]]*)\]\((?:\.\./)+(experiments/(?:README\.md|results))[^)]*\)")
+OUTSIDE = re.compile(r"\[([^]]*)\]\((?:\.\./)+(experiments/(?:README\.md|results))(?:#[^)]*)?\)")
 IMAGE = "```{{image}} {}\n:alt: {}\n:class: only-{}\n```\n"
 
 

@@ -11,10 +11,10 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from npl0.cli.run import build_parser, resolve
+from npl0.pruning.live import live_masks
 from npl0.runs.build import build_network
 from npl0.settings.flags import Parser, settings_from
 from npl0.settings.sections import build_config
@@ -171,19 +171,8 @@ def test_the_readmes_results_are_those_of_the_table():
 
 def test_the_log_counts_the_weights_on_no_path():
     network, _ = load_model(ROOT / "experiments" / "results" / "main" / "lenet5-mnist-magnitude-df953ba2-s0")
-    # One mask a layer, (units, units before, places): a filter's weights, or the pixels of one filter behind it.
-    masks, units = [], 1
-    for weight in network.weights:
-        masks.append((weight.value != 0).reshape(len(weight.value), units, -1))
-        units = len(weight.value)
-    reached, used = [np.ones(1, bool)], [np.ones(units, bool)]
-    for mask in masks:
-        reached.append(mask.any(axis=2)[:, reached[-1]].any(axis=1))
-    for mask in masks[::-1]:
-        used.insert(0, mask.any(axis=2)[used[0]].any(axis=0))
-    live = [one & other for one, other in zip(reached, used, strict=True)]
-    paths = sum((mask[live[i + 1]][:, live[i]]).sum() for i, mask in enumerate(masks))
-    kept = sum(mask.sum() for mask in masks)
+    masks = {weight.name: weight.value != 0 for weight in network.weights}
+    kept, paths = (sum(int(mask.sum()) for mask in some.values()) for some in (masks, live_masks(masks)))
     assert f"{paths:,} of {kept:,}: {1 - paths / kept:.0%}".replace("%", " %") in TEXTS[DOCS / "log.md"]
 
 

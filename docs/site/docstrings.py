@@ -66,7 +66,13 @@ def public_once(app: Sphinx, what: str, name: str, thing: object, skip: bool, op
     return True if elsewhere else None
 
 
+def no_object(app: Sphinx, name: str, thing: type, options: object, bases: list[type]) -> None:
+    """Drop the base that every class has."""
+    bases[:] = [base for base in bases if base is not object]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-skip-member", public_once)
+    app.connect("autodoc-process-bases", no_object)
     return {"parallel_read_safe": True}

@@ -5,9 +5,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from npl0.pruning.live import live_masks
 from npl0.pruning.masks import Masks, masks_of
 from npl0.runs.folder import RunFolder, RunFolderError
 from npl0.storage.model_file import load_model
+
+# A smaller share of images lost, or of weights that do nothing, is not worth a sentence.
+NEGLIGIBLE = 0.02
 
 
 def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -> Iterator[str]:
@@ -31,6 +35,7 @@ def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -
     elif point == "pruned":
         yield from _gated_pruning(result) if method == "l0" else _cut(result)
         yield _structure(masks)
+        yield from _idle(masks)
     elif not epochs["retrain"]:
         yield "There was no epoch of retraining: the network is the pruned one."
     else:
@@ -104,7 +109,7 @@ def _cut(result: dict[str, Any]) -> Iterator[str]:
     if result["config"].get("magnitude", {}).get("criterion") == "layer-std":
         rule += ", relative to the spread of their layer"
     yield f"Pruning kept {left:,} of {size:,} weights, the {rule}, and set the others to zero."
-    if before - after > 0.01 * before:
+    if before - after > NEGLIGIBLE * before:
         yield (
             f"That lost {before - after:,} of the {before:,} images that were right: removed together, "
             "the other weights mattered."
@@ -146,6 +151,14 @@ def _structure(masks: Masks) -> str:
     if not parts:
         return "Every filter and every unit still has a weight."
     return f"No weight is left in {' and '.join(parts)}: where every single weight can go, larger parts go with them."
+
+
+def _idle(masks: Masks) -> Iterator[str]:
+    """Say how many kept weights are on no path, where that changes what the compression means."""
+    live = live_masks(masks)
+    kept, used = (sum(int(mask.sum()) for mask in some.values()) for some in (masks, live or masks))
+    if kept - used > NEGLIGIBLE * kept:
+        yield f"{kept - used:,} of the {kept:,} kept weights lie on no path from an input to a class: they do nothing."
 
 
 def _percent(result: dict[str, Any], point: str) -> str:

@@ -40,6 +40,7 @@ def test_the_classic_method_is_explained_otherwise():
     text = " ".join(sentences)
     assert "gate" not in text and "lambda" not in text
     assert "lost 8,768 of the 9,946 images" in text and "won back 8,469 of the 8,768" in text
+    assert "1,172 of the 2,503 kept weights lie on no path from an input to a class" in text
     result["correct"]["pruned"] = 9900
     cut = list(explain("pruned", result, {"fc.weight": np.ones((2, 2), bool)}, []))
     assert "hardly mattered" in cut[1] and cut[2] == "Every filter and every unit still has a weight."

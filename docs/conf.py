@@ -43,7 +43,7 @@ def adapt(app, docname, source):
     text = PICTURE.sub(lambda m: IMAGE.format(m[2], m[3], "light") + IMAGE.format(m[1], m[3], "dark"), source[0])
     up = "../" * docname.count("/")
     text = text.replace(f"]({up}../README.md", f"]({up}index.md")
-    text = OUTSIDE.sub(r"\1 (`\2`)", text)
+    text = OUTSIDE.sub(lambda m: f"`{m[2]}`" if m[1] == m[2] else f"{m[1]} (`{m[2]}`)", text)
     source[0] = text + (contents(text) if docname == "index" else "")
 
 

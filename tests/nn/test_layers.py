@@ -192,6 +192,13 @@ def test_running_statistics_take_one_step_a_mini_batch_however_it_is_cut(generat
     np.testing.assert_allclose(layer.running_var, 0.75 + 0.25 * images.var(axis=0, ddof=1))
 
 
+def test_a_new_statistic_has_a_weight_of_a_tenth_unless_another_is_given(generator):
+    layer, x = BatchNorm(2), generator.standard_normal((2, 50)) + 4
+    for expected in (0.1 * x.mean(axis=1), 0.19 * x.mean(axis=1)):
+        layer.merge_statistics([layer.forward(x, Context(True))[1]])
+        np.testing.assert_allclose(layer.running_mean, expected, rtol=1e-6)
+
+
 def test_the_base_class_has_no_computation():
     for call in (lambda: Layer().forward(np.ones(1), Context()), lambda: Layer().backward(np.ones(1), None, Context())):
         with pytest.raises(NotImplementedError):

@@ -143,6 +143,14 @@ def test_batch_norm_at_inference_uses_the_running_statistics(generator, dirty, d
     assert y.dtype == dtype
 
 
+def test_the_epsilon_of_batch_norm_is_1e_5_in_training_and_at_inference():
+    # A variance of 3e-5 and the epsilon add up to 4e-5.
+    x, one, zero = np.array([[3e-5**0.5, -(3e-5**0.5)]]), np.ones(1), np.zeros(1)
+    expected = x / 4e-5**0.5
+    np.testing.assert_allclose(norm.batchnorm_forward(x, one, zero)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(norm.batchnorm_inference(x, one, zero, zero, np.array([3e-5])), expected, rtol=1e-12)
+
+
 def test_batch_norm_of_one_value_is_refused():
     with pytest.raises(ValueError, match="at least 2 values a feature in training: more than one"):
         norm.batchnorm_forward(np.zeros((3, 1)), np.ones(3), np.zeros(3))

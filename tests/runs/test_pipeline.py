@@ -7,7 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from npl0.nn import Conv2d, Flatten, Linear, Network
+from npl0.pruning.l0 import L0
 from npl0.pruning.methods import METHODS
+from npl0.runs.result import measure_layers
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,10 +105,23 @@ def test_zero_epochs_are_allowed(run):
     assert json.loads(out)["weights_kept"]["retrained"] == 2662
 
 
-def test_validation_measures_on_images_set_aside(run):
+def test_validation_measures_on_images_set_aside_and_trains_on_the_others(run, monkeypatch):
+    plans = []
+    monkeypatch.setattr(L0, "begin", lambda self, plan, begin=L0.begin: plans.append(plan) or begin(self, plan))
     code, out, _ = run("--validation", "300", "--epochs", "1", "--json")
     result = json.loads(out)
     assert (code, result["measured_on"], result["total"]) == (0, "validation", 300)
+    # Lambda is divided by the images that are trained on: 1,700 are 14 batches of 128.
+    assert [(plan.n_train, plan.steps_per_epoch) for plan in plans] == [(1700, 14)]
+
+
+def test_kept_multiply_adds_are_those_of_the_weights_that_are_not_zero():
+    network = Network([Conv2d(2, 3, 3), Flatten(), Linear(3 * 16, 5)], (2, 6, 6))
+    for weight, count in zip(network.weights, (7, 11), strict=True):
+        weight.value.reshape(-1)[count:] = 0
+    # Every weight of the convolution is used at 4 x 4 positions.
+    measures = [(row.size, row.nnz, row.macs, row.macs_nnz) for row in measure_layers(network)]
+    assert measures == [(54, 7, 54 * 16, 7 * 16), (240, 11, 240, 11)]
 
 
 def test_a_validation_split_that_leaves_nothing_fails(run):

@@ -19,8 +19,9 @@ FLOORS = {
     5: ("training", "data"),
     6: ("gradcheck", "settings", "sparse"),
     7: ("runs",),
-    8: ("cli",),
-    9: ("__init__", "__main__", "run"),
+    8: ("report",),
+    9: ("cli",),
+    10: ("__init__", "__main__", "run"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 CORE = ("runtime", "ops", "nn", "pruning", "training")

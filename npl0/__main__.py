@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "write a run's pruned network as a file for use without npl0",
     "summary": "show the layers of a model",
     "data": "download, import or check a data set",
+    "report": "make one HTML page on one or several runs",
     "explain": "draw what a gate does: its distribution, test gates and gradients",
     "gradcheck": "check every backward pass against numerical differences",
 }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from npl0 import cli, data, runs, runtime, training
+from npl0 import cli, data, report, runs, runtime, training
 from npl0.cli.guard import guard
 from npl0.settings.flags import Parser, add_config_flags, add_thread_flag, flag_name, merge, settings_from
 from npl0.settings.sections import SECTIONS, RunConfig, build_config
@@ -40,6 +40,7 @@ def build_parser(prog: str = "python -m npl0.run") -> Parser:
     group.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs (default: runs)")
     group.add_argument("--force", action="store_true", help="repeat a finished run, or replace one of other settings")
     group.add_argument("--explain", action="store_true", help="say after each stage what it did and why, in sentences")
+    group.add_argument("--report", action="store_true", help="make report.html in the run folder at the end")
     group.add_argument("--quiet", action="store_true", help="no progress and no stage lines")
     group.add_argument("--json", action="store_true", help="print result.json on stdout and nothing else there")
     group.add_argument("--dry-run", action="store_true", help="print the settings and the run folder, and stop")
@@ -90,6 +91,8 @@ class Command:
 
     def execute(self) -> int:
         """Show or make the result; return the exit code."""
+        if self.options.report:
+            report.check_plots()
         self.folder = runs.RunFolder(self.options.out, self.config)
         if self.options.dry_run:
             self._check()
@@ -117,6 +120,9 @@ class Command:
             print(json.dumps(result, indent=2))
         else:
             print(f"\n{cli.result_tables(result)}\n\nrun folder: {self.folder.path}")
+        if self.options.report:
+            report.write_report([report.read_run(self.folder.path)], self.folder.report)
+            self._note(f"report: {self.folder.report}")
         return 0
 
     def _say(self, line: str) -> None:

@@ -24,7 +24,10 @@ NOTE = """\
 """
 
 # What a run leaves behind besides config.toml.
-MADE = ("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json", "snapshots.npz")
+MADE = (
+    *("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json"),
+    *("snapshots.npz", "report.html"),
+)
 
 
 class RunFolderError(Npl0Error, RuntimeError):
@@ -44,7 +47,7 @@ class RunFolder:
         self.path, self.config = Path(parent) / config.run_name(), config
         self.checkpoint = self.path / "checkpoint.npz"
         self.result = self.path / "result.json"
-        self.snapshots = self.path / "snapshots.npz"
+        self.snapshots, self.report = self.path / "snapshots.npz", self.path / "report.html"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r}, {'finished' if self.result.is_file() else 'not finished'})"

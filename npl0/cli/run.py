@@ -15,6 +15,7 @@ from npl0.cli.guard import guard
 from npl0.settings.flags import Parser, add_config_flags, add_thread_flag, flag_name, merge, settings_from
 from npl0.settings.sections import SECTIONS, RunConfig, build_config
 from npl0.settings.toml import format_toml, read_toml
+from npl0.storage.files import reported
 
 DESCRIPTION = """\
 Train a network with a method that makes it sparse, prune it, retrain it briefly, measure it, and record everything in a
@@ -159,12 +160,16 @@ class Command:
         if result is None:
             return None
         path = self.folder.path
+        # What cannot be shown is no result.
+        with reported(runs.RunFolderError, f"{self.folder.result} is damaged", "repeat the run with --force"):
+            cli.result_tables(result)
+            fingerprint, start = result["data"]["fingerprint"], (result["init_from"] or {}).get("sha256")
         # The user's own files may have changed since.
-        if self.config.data_dir and result["data"]["fingerprint"] != self._load_data().fingerprint:
+        if self.config.data_dir and fingerprint != self._load_data().fingerprint:
             raise runs.RunFolderError(f"{path} was made with other data; repeat with --force")
         source = self.config.init_from
         digest = runs.digest_start(source) if source else None
-        if digest is not None and result["init_from"]["sha256"] != digest:
+        if digest is not None and start != digest:
             raise runs.RunFolderError(f"{path} began from another network than {source}; repeat with --force")
         self._note(f"{path} is finished; this is its result (--force repeats it)")
         for sentence in runs.explain_finished(self.folder, result) if self.options.explain else ():

@@ -23,9 +23,9 @@ NOTE = """\
 # Made by npl0. Repeat the run, in the folder where it was started, with: python -m npl0.run --force --config THIS-FILE
 """
 
-# What a run leaves behind besides config.toml.
+# What a run leaves behind besides config.toml. The result marks a finished run: it is deleted first and written last.
 MADE = (
-    *("checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz", "result.json"),
+    *("result.json", "checkpoint.npz", "environment.json", "layers.csv", "log.csv", "model.npz"),
     *("snapshots.npz", "report.html"),
 )
 
@@ -70,7 +70,9 @@ class RunFolder:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(self.path / "lock", waiting))
-                if not force:
+                if force:
+                    self.clear()
+                else:
                     self._check_settings()
                 write_text(self.path / "config.toml", NOTE + format_toml(self.config.used()))
                 # Half-written files of killed processes; no other process writes here now.
@@ -119,9 +121,12 @@ class RunFolder:
             return None
         self._check_settings()
         try:
-            return json.loads(self.result.read_text(encoding="utf-8"))
-        except ValueError as error:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.result} is damaged ({error}); repeat the run with --force") from error
+        if not (model := self.path / "model.npz").is_file():
+            raise RunFolderError(f"the run is finished, but {model} is not there; repeat the run with --force")
+        return result
 
     def write_csv(self, name: str, rows: Iterable[Any], kind: type) -> None:
         """Write instances of a dataclass under the names of its fields; floats keep all their digits."""

@@ -48,8 +48,11 @@ def load_start(config: RunConfig, network: Network) -> Start:
         stored, header = load_model(path)
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error
+    # A run computes in float32; the weights of a model in float64 are rounded.
+    types = {name: array.dtype for name, array in network.state().items()}
+    arrays = {name: array.astype(types.get(name, array.dtype)) for name, array in stored.state().items()}
     try:
-        check_arrays(network.name, network.state(), stored.state())
+        check_arrays(network.name, network.state(), arrays)
     except ValueError as error:
         what = error if stored.name == network.name else f"it holds a {stored.name}, and this run trains {network.name}"
         raise ConfigError(
@@ -60,7 +63,7 @@ def load_start(config: RunConfig, network: Network) -> Start:
             f"cannot start from {source}: it was not trained with --data {config.data} --validation "
             f"{config.validation} --seed {config.seed}, so it may have seen the images that this run holds out"
         )
-    return Start({"path": str(path), "sha256": _sha256(path)}, stored.state())
+    return Start({"path": str(path), "sha256": _sha256(path)}, arrays)
 
 
 def _split(settings: dict[str, Any]) -> tuple[Any, ...]:

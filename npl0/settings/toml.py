@@ -21,11 +21,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {brief(error)}") from error
 
 
-def _check(value: Any, depth: int = 0) -> None:
+def _check(value: Any, depth: int = 0, longest: int = 1000) -> None:
     """Raise ValueError for values that no setting takes, and that messages could not show."""
-    for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check(key)
+            _check(inner, depth + 1, 4096 if key in ("data_dir", "init_from") else longest)
+    for inner in value if isinstance(value, list) else ():
         _check(inner, depth + 1)
-    wrong_text = isinstance(value, str) and (len(value) > 1000 or "\0" in value)
+    wrong_text = isinstance(value, str) and (len(value) > longest or "\0" in value)
     if wrong_text or depth > 16 or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         raise ValueError("a value is too long, holds NUL, has more than 64 bits, or is nested more than 16 deep")
 

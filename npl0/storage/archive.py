@@ -70,9 +70,11 @@ def read_npz(path: str | Path, room: int | None = None, only: str = "") -> dict[
             if only not in ("", name):
                 continue
             room -= size
+            if room < 0:
+                raise ValueError(f"{brief(name)} claims {size:,} bytes: if that is right, use numpy.savez uncompressed")
             # The other ways to pack, which NumPy does not use, unpack more than they are asked for.
-            if name in arrays or room < 0 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{name} is there twice, claims {size:,} bytes, or is packed in an unusual way")
+            if name in arrays or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{brief(name)} is there twice, or is packed in an unusual way")
             with archive.open(member) as stream:
                 # To the end, where zipfile compares the checksum; NumPy would stop where the array ends.
                 arrays[name] = parse_npy(stream.read(size))

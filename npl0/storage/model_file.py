@@ -28,10 +28,11 @@ def save_model(path: str | Path, network: Network, **header: Any) -> None:
     Raises
     ------
     ValueError
-        If there are more classes than outputs.
+        If there are more classes than outputs, or an array holds NaN or infinity.
     """
     if "classes" in header and len(header["classes"]) > network.output_shape[0]:
         raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
+    _check_finite(network.state())
     described = {**header, "kind": "model", "network": describe_network(network)}
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)
@@ -70,12 +71,17 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
             raise ValueError("its arrays do not have the names and shapes of its layers")
         network = build_described(header["network"])
         network.load_state(arrays)
-        if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
-            raise ValueError(f"{bad[0]} holds NaN or infinity")
+        _check_finite(arrays)
         for key, kind in {"classes": list, "settings": dict, "data": dict}.items():
             if not isinstance(header.get(key, kind()), kind):
                 raise ValueError(f"{key} of its header is no {kind.__name__}")
     return network, header
+
+
+def _check_finite(arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity, so this is no model to use")
 
 
 def find_model(path: str | Path) -> Path:

@@ -129,9 +129,17 @@ def test_a_folder_of_other_settings_is_refused(run, tmp_path, runs):
 
 def test_a_damaged_result_is_reported(run, tmp_path, runs):
     run("--epochs", "1")
-    (runs.folder_in(tmp_path / "runs") / "result.json").write_text("{")
-    code, _, err = run("--epochs", "1")
-    assert code == 1 and "result.json is damaged" in err and "--force" in err
+    result = runs.folder_in(tmp_path / "runs") / "result.json"
+    sound = json.loads(result.read_text())
+    wrong = [json.dumps({**sound, key: value}) for key in ("accuracy", "data", "layers") for value in ([1], None)]
+    for text in ("{", "[]", "{}", '"text"', "[" * 100_000, *wrong):
+        result.write_text(text)
+        code, out, err = run("--epochs", "1")
+        assert (code, out) == (1, "") and "result.json is damaged" in err and "--force" in err and err.count("\n") == 1
+    result.write_text(json.dumps(sound))
+    result.with_name("model.npz").unlink()
+    code, out, err = run("--epochs", "1")
+    assert (code, out) == (1, "") and "model.npz is not there; repeat the run with --force" in err
 
 
 def test_a_folder_that_cannot_be_written_fails_before_the_data_loads(run, tmp_path, monkeypatch):

@@ -230,3 +230,12 @@ def test_vgg16_goes_from_a_dense_run_to_a_pruned_one(cifar_folder, tmp_path, cap
     # Gates that start at 2.9 are exactly 1 when they are tested, so that the start is the dense network itself.
     assert gated["config"]["l0"]["log_alpha_init"] == 2.9
     assert gated["correct"]["trained"] == gated["correct"]["initial"] == before["correct"]["trained"]
+
+
+def test_a_model_in_float64_is_rounded(run, tmp_path, runs):
+    save_model(tmp_path / "m.npz", network := build_model("lenet300", dtype="float64", seed=3))
+    flags = ("--method", "magnitude", "--epochs", "0", "--retrain-epochs", "0", "--compression", "2")
+    assert run(*flags, "--init-from", str(tmp_path / "m.npz"))[0] == 0
+    stored, weight = arrays_of(runs.folder_in(tmp_path / "runs"))["fc1.weight"], network.weights[0].value
+    assert stored.dtype == np.float32
+    np.testing.assert_array_equal(stored[stored != 0], weight.astype(np.float32)[stored != 0])

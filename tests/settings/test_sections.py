@@ -329,9 +329,18 @@ def test_settings_show_themselves_in_one_line():
 ENDLESS = ["9" * 4301, "0x" + "f" * 4000, "9" * 310, "-9223372036854775809", "[" * 500, "[" * 17 + "]" * 17]
 
 
-@pytest.mark.parametrize("value", [*ENDLESS, '"\\u0000"', '"' + "x" * 1001 + '"'])
+@pytest.mark.parametrize("value", [*ENDLESS, '"\\u0000"', '"' + "x" * 4097 + '"'])
 def test_values_that_no_setting_takes_end_in_one_line(value, tmp_path):
     (tmp_path / "c.toml").write_text(f"data_dir = {value}\n")
     with pytest.raises(ConfigError, match=r"c\.toml is not valid TOML: ") as caught:
         read_toml(tmp_path / "c.toml")
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+def test_paths_may_be_as_long_as_the_system_allows(tmp_path):
+    settings = {"data_dir": "/long" * 800, "init_from": "/long" * 800}
+    (tmp_path / "s.toml").write_text(format_toml(settings))
+    assert read_toml(tmp_path / "s.toml") == settings
+    (tmp_path / "s.toml").write_text(format_toml({"data_dir": "x" * 4097}))
+    with pytest.raises(ConfigError, match="a value is too long"):
+        read_toml(tmp_path / "s.toml")

@@ -207,8 +207,8 @@ def network_readers(folder: Path, size: int) -> dict[str, Reader]:
         return state, {name: plain(part.state()) for name, part in parts.items()}
 
     def read_model(path: Path) -> Any:
-        found, header = npl0.load_model(path)
-        return describe_network(found), header, plain(found.state())
+        found = npl0.load_model(path)
+        return describe_network(found), found.header, plain(found.state())
 
     def read_settings(path: Path) -> Any:
         config = resolve({}, str(path))

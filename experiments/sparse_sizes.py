@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--data-dir", help="files to measure on (default: the run's own data)")
     options = parser.parse_args()
     for run in options.runs:
-        network, header = npl0.load_model(run)
-        dataset = npl0.load_dataset(header["settings"]["data"], options.data_dir)
+        network = npl0.load_model(run)
+        dataset = npl0.load_dataset(network.header["settings"]["data"], options.data_dir)
         accuracy = npl0.count_correct(network, dataset.test_images, dataset.test_labels) / len(dataset.test_labels)
         kept = sum(np.count_nonzero(weight.value) for weight in network.weights)
         rows = sum(len(weight.value) for weight in network.weights)
@@ -50,7 +50,7 @@ def main() -> None:
         for name, size in sizes.items():
             print(f"| {name} | {size:,} | {100 * accuracy:.2f} % |")
         for precision in reader.PRECISIONS:
-            content = to_npl0(network, precision, header["classes"])
+            content = to_npl0(network, precision, network.header["classes"])
             start = time.perf_counter()
             model = reader.parse(content)
             seconds = time.perf_counter() - start

@@ -15,6 +15,7 @@ import pytest
 
 from npl0.cli.run import build_parser, resolve
 from npl0.pruning.live import live_masks
+from npl0.pruning.masks import masks_of
 from npl0.runs.build import build_network
 from npl0.settings.flags import Parser, settings_from
 from npl0.settings.sections import build_config
@@ -170,8 +171,8 @@ def test_the_readmes_results_are_those_of_the_table():
 
 
 def test_the_log_counts_the_weights_on_no_path():
-    network, _ = load_model(ROOT / "experiments" / "results" / "main" / "lenet5-mnist-magnitude-df953ba2-s0")
-    masks = {weight.name: weight.value != 0 for weight in network.weights}
+    network = load_model(ROOT / "experiments" / "results" / "main" / "lenet5-mnist-magnitude-df953ba2-s0")
+    masks = masks_of(network)
     kept, paths = (sum(int(mask.sum()) for mask in some.values()) for some in (masks, live_masks(masks)))
     assert f"{paths:,} of {kept:,}: {1 - paths / kept:.0%}".replace("%", " %") in TEXTS[DOCS / "log.md"]
 

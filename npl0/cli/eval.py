@@ -23,10 +23,13 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 eval") 
 
 
 def _evaluate(options: Any) -> None:
-    network, header = storage.load_model(options.run)
-    dataset = _dataset_for(network, header, options.data_dir, options.offline)
-    same = dataset.fingerprint == header.get("data", {}).get("fingerprint")
-    if not same:
+    network = storage.load_model(options.run)
+    header = network.header
+    dataset = _dataset_for(network, options.data_dir, options.offline)
+    known = header.get("data", {}).get("fingerprint")
+    # A file that was saved without its data does not say.
+    same = None if known is None else known == dataset.fingerprint
+    if same is False:
         note("this is not the data that the network was trained on")
     if header.get("settings", {}).get("validation"):
         note("the accuracies in this run's result.json are those of its validation split, not of this one")
@@ -39,6 +42,7 @@ def _evaluate(options: Any) -> None:
             "model": network.name,
             "data": dataset.name,
             "same_data": same,
+            "canonical": dataset.canonical,
             "split": options.split,
             "accuracy": correct / len(labels),
             "correct": correct,
@@ -51,19 +55,23 @@ def _evaluate(options: Any) -> None:
         }
         print(json.dumps(answer, indent=2))
         return
-    print(f"{network.name} on the {options.split} images of {dataset.name}")
+    canonical = "" if dataset.canonical else " (not the canonical set)"
+    print(f"{network.name} on the {options.split} images of {dataset.name}{canonical}")
     print(f"accuracy      {100 * correct / len(labels):.2f} % ({correct:,} of {len(labels):,})")
     print(f"kept          {weights}")
 
 
-def _dataset_for(network: Any, header: dict[str, Any], data_dir: str | None, offline: bool) -> Any:
+def _dataset_for(network: Any, data_dir: str | None, offline: bool) -> Any:
     """Load the data that a model file names, or the files in its place; ConfigError if they do not fit the network."""
-    settings = header.get("settings", {})
-    if data_dir is None and "data" not in settings:
-        raise data.DataError("this model file names no data set; give --data-dir with its files")
+    settings = network.header.get("settings", {})
+    # A file of `save_model` has no settings, and its data may be the user's own.
+    name = settings.get("data") or network.header.get("data", {}).get("name")
+    if data_dir is None and name not in [*data.DATASETS]:
+        what = f"was trained on {name}, which npl0 cannot load by name" if name else "names no data set"
+        raise data.DataError(f"this model file {what}; give --data-dir with its files")
     # IDX files hold grey images and CIFAR-10's format RGB; an .npz file may take the place of either.
     own = "cifar10" if network.input_shape[0] == 3 else "mnist"
-    name, path = (own, data_dir) if data_dir else (settings["data"], settings.get("data_dir") or None)
+    name, path = (own, data_dir) if data_dir else (name, settings.get("data_dir") or None)
     dataset = data.load_dataset(name, path, offline)
     try:
         runs.check_data(network, dataset.name, dataset.image_shape, dataset.n_classes)

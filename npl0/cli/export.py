@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export"
 
 
 def _export(options: Any, precision: str) -> None:
-    network, header = load_model(options.run)
+    network = load_model(options.run)
     out = Path(options.out) if options.out else find_model(options.run).with_name(f"model.{options.format}")
-    content = sparse.to_npl0(network, precision, header.get("classes", ()))
+    content = sparse.to_npl0(network, precision, network.header.get("classes", ()))
     with replacing(out) as temporary:
         temporary.write_bytes(content)
     print(f"{out}: {len(content):,} bytes, {precision}")

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 predict
 def _predict(options: Any) -> None:
     from scipy.special import softmax
 
-    network, header = storage.load_model(options.run)
+    network = storage.load_model(options.run)
     # All files are read before the first line is printed, so that a bad one does not leave half an answer.
     parts = [
         data.read_images(path, network.input_shape, options.scale, options.invert, note) for path in options.images
@@ -47,7 +47,7 @@ def _predict(options: Any) -> None:
     folded = sparse.fold_batchnorm(network)
     probabilities = [row for part in parts for row in softmax(folded.predict(part).astype(float), axis=1)]
     # Data with fewer classes than the network has outputs leaves the other outputs without a name.
-    named = header.get("classes") or []
+    named = network.header.get("classes") or []
     classes = [*named, *(str(i) for i in range(len(named), network.output_shape[0]))]
     answers = []
     for name, row in zip(names, probabilities, strict=True):

@@ -33,5 +33,5 @@ def _summary(name: str, chosen: dict[str, Any]) -> str:
         return str(runs.build_network(resolve({"model": name, **chosen})))
     if chosen:
         raise ConfigError(f"--{next(iter(chosen))} is for a model, not for a run, which has its own")
-    network, _ = storage.load_model(name)
+    network = storage.load_model(name)
     return f"{network}\n\nkept {training.WeightCount.of_network(network)}"

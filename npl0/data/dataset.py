@@ -7,11 +7,12 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from npl0.ops.loss import check_labels
 from npl0.runtime import rng
 from npl0.runtime.settings import Npl0Error
 
@@ -104,34 +105,27 @@ class Dataset:
         allowed = len(self.classes) or MAX_CLASSES
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.dtype != np.uint8 or images.ndim != 4:
-                yield (
-                    f"{part}_images are {images.dtype} {images.shape}; they must be uint8 (N, C, H, W): scale the "
-                    "values to 0..255 and use images.astype(numpy.uint8)"
-                )
-            if labels.dtype.kind not in "iu" or labels.ndim != 1:
-                yield f"{part}_labels are {labels.dtype} {labels.shape}; they must be integers of shape (N,)"
-            if len(images) != len(labels):
-                yield (
-                    f"{len(images)} {part}_images but {len(labels)} {part}_labels; every image has one label: take "
-                    "both from the same set"
-                )
-            if images.size == 0:
-                yield f"{part}_images have the shape {images.shape}; every size must be at least 1"
-            outside = np.flatnonzero((labels < 0) | (labels >= allowed))
-            if outside.size:
-                from_1 = labels.min() == 1 and labels.max() == allowed
-                remedy = "they begin at 1: subtract 1 from every label" if from_1 else "correct the labels"
-                yield (
-                    f"{part}_labels has {labels[outside[0]]} at index {outside[0]}, outside 0..{allowed - 1} "
-                    f"({outside.size} such labels): {remedy}"
-                )
+            if fault := _image_fault(images):
+                yield f"{part}_images {fault}"
+            try:
+                check_labels(labels, len(images), allowed, f"{part}_labels")
+            except ValueError as error:
+                yield str(error)
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             yield (
                 f"train_images have the shape {train} (C, H, W) but test_images {test}; both must have the same: take "
                 "them from one set"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled and copied by way of the constructor, which checks the arrays, locks them and takes their fingerprint.
+        return type(self), tuple(getattr(self, entry.name) for entry in fields(self) if entry.init)
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, sizes, fingerprint, and whether the set is the published one, as files record them."""
+        sizes = {"train": len(self.train_images), "test": len(self.test_images)}
+        return {"name": self.name, **sizes, "fingerprint": self.fingerprint, "canonical": self.canonical}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -144,16 +138,27 @@ class Dataset:
         return len(self.classes)
 
 
+def _image_fault(images: np.ndarray) -> str:
+    """Return what is wrong with an array of images; the empty string if nothing is."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else f"a {type(images).__name__}"
+        remedy = "scale the values to 0..255 and use images.astype(numpy.uint8)"
+        return f"are {found}; they must be uint8 (N, C, H, W): {remedy}"
+    return f"have the shape {images.shape}; every size must be at least 1" if images.size == 0 else ""
+
+
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the population standard deviation of every channel of `images / 255`: `C` floats each.
 
-    `images` are uint8 `(N, C, H, W)`, not empty. With h(v) the number of pixels of value v, n = sum_v h(v),
-    s1 = sum_v v h(v) and s2 = sum_v v^2 h(v):
+    `images` are uint8 `(N, C, H, W)`, not empty (else DataError). With h(v) the number of pixels of value v,
+    n = sum_v h(v), s1 = sum_v v h(v) and s2 = sum_v v^2 h(v):
 
         mean = s1 / (255 n)        std = sqrt(n s2 - s1^2) / (255 n)
 
     The sums are Python integers: only the last division rounds, and the order of the images does not matter.
     """
+    if fault := _image_fault(images):
+        raise DataError(f"the images {fault}")
     means, stds = [], []
     for channel in range(images.shape[1]):
         counts = np.zeros(256, np.int64)

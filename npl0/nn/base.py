@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.parameter import Parameter
-from npl0.runtime.scratch import Allocator, fresh
-
-Shape = tuple[int, ...]
+from npl0.runtime.scratch import Allocator, Shape, fresh
 
 
 def _no_generator() -> np.random.Generator:

@@ -165,17 +165,20 @@ class AvgPool2d(_Pool):
 
 
 class Standardise(Layer):
-    """`y = (x / 255 - mean) / std` per channel, for pixels in 0..255 of any number type.
+    """`y = (x / 255 - mean) / std` for pixels of any number type: a stored network takes raw images, in 0..255.
 
-    It is part of the network, so that a stored network takes raw images and a data set need not be copied to floats.
+    `mean` and `std`, one number or one per channel, are those of pixels / 255, as `npl0.channel_statistics` returns
+    them; ValueError if a mean is not in [0, 1] or a std not in (0, 1], as those of the pixels themselves are not.
     """
 
     kind = "standardise"
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        if len(mean) != len(std) or not np.isfinite([*mean, *std]).all() or not min(std, default=0) > 0:
-            raise ValueError(f"Standardise: each channel needs a mean and a positive std, not {mean} and {std}")
-        self.mean, self.std = np.array(mean, np.float64), np.array(std, np.float64)
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        self.mean, self.std = mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+        fits = mean.shape == std.shape and mean.ndim < 2 and mean.size
+        if not (fits and np.all((mean >= 0) & (mean <= 1) & (std > 0) & (std <= 1))):
+            what = "each channel needs a mean in 0..1 and a std above 0, at most 1, of its pixels / 255"
+            raise ValueError(f"Standardise: {what} (see npl0.channel_statistics), not {mean} and {std}")
         self.dtype = np.dtype(np.float32)
 
     @property
@@ -186,7 +189,7 @@ class Standardise(Layer):
         self.dtype = np.dtype(dtype)
 
     def output_shape(self, shape: Shape) -> Shape:
-        self.check(shape[0] == len(self.mean), shape, f"({len(self.mean)}, ...)")
+        self.check(self.mean.shape in ((), shape[:1]), shape, f"({self.mean.size}, ...)")
         return shape
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:

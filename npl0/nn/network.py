@@ -1,9 +1,12 @@
 """Networks: layers in a row, trained and evaluated in shards."""
 
 import contextlib
+import os
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -13,7 +16,7 @@ from npl0.nn.base import Context, Layer, Shape, checked_shape, numbered, whole
 from npl0.nn.layers import Standardise
 from npl0.nn.parameter import Parameter, copy_arrays
 from npl0.nn.summary import show, summarise
-from npl0.ops.loss import softmax_cross_entropy
+from npl0.ops.loss import check_labels, softmax_cross_entropy
 from npl0.runtime import rng
 from npl0.runtime.scratch import Memory, Passing, Scratch
 from npl0.runtime.threads import Workers, blocks
@@ -31,6 +34,19 @@ def _sum_in_order(arrays: list[np.ndarray]) -> None:
         total += other
 
 
+class _Work:
+    """What serves one call of a network at a time: a lock, scratch arrays, the largest shard whose memory is known."""
+
+    def __init__(self) -> None:
+        self.busy, self.scratch, self.measured = threading.Lock(), list[list[Scratch]](), 0
+
+
+# Kept here, so that networks can be copied and pickled, and a forked child, where no thread holds the lock, drops them.
+_works: weakref.WeakKeyDictionary["Network", _Work] = weakref.WeakKeyDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_works.clear)
+
+
 class Network:
     """Layers in a row.
 
@@ -43,6 +59,8 @@ class Network:
     dtype : float32, or float64 for gradient checks.
     shard_size : the most examples per shard, over which batch norm takes its statistics. It affects the bits of the
         result, so it does not depend on the machine.
+
+    `header` holds what `load_model` found in the file beside the arrays. `copy` and `pickle` copy all arrays.
 
     Raises
     ------
@@ -67,12 +85,8 @@ class Network:
             dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64, not {dtype}")
-        self.layers, self.input_shape, self.name = tuple(layers), checked_shape(input_shape), name
+        self.layers, self.input_shape, self.name, self.header = tuple(layers), checked_shape(input_shape), name, {}
         self.dtype, (self.shard_size,) = dtype, whole("Network", 1, shard_size=shard_size)
-        self._scratch: list[list[Scratch]] = []
-        self._measured = 0  # examples of the largest shard whose memory is known
-        # The scratch arrays serve one call at a time; a call from another thread waits.
-        self._busy = threading.Lock()
         counts, shape = Counter(), self.input_shape
         for i, layer in enumerate(self.layers):
             with numbered(i + 1, type(layer).__name__):
@@ -96,7 +110,12 @@ class Network:
         return f"Network({self.name!r}, {self.input_shape} -> {outputs}, {weights:,} weights)"
 
     __str__ = show
+    __copy__ = deepcopy
     summary = summarise
+
+    @property
+    def _work(self) -> _Work:
+        return _works.setdefault(self, _Work())
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -130,8 +149,8 @@ class Network:
 
     def _prepare(self, shards: int, workers: Workers) -> list[Any]:
         """Provide scratch memory for the shards and run `Layer.prepare` of every layer."""
-        self._scratch += [self._new_scratch(i) for i in range(len(self._scratch), shards)]
-        return workers.map(lambda i: self.layers[i].prepare(self._scratch[0][i]), range(len(self.layers)))
+        self._work.scratch.extend(self._new_scratch(i) for i in range(len(self._work.scratch), shards))
+        return workers.map(lambda i: self.layers[i].prepare(self._work.scratch[0][i]), range(len(self.layers)))
 
     def _new_scratch(self, shard: int) -> list[Scratch]:
         memory, allocators = Memory(), []
@@ -163,6 +182,8 @@ class Network:
     ) -> tuple[float, int]:
         """Compute the mean cross-entropy of a mini-batch, and its gradients into `parameter.grad`.
 
+        ValueError if `check_examples` raises it, which at every step leaves the values of the images unchecked.
+
         Parameters
         ----------
         images, labels : (N, *input_shape), uint8 or float; (N,), integers.
@@ -172,26 +193,17 @@ class Network:
         Returns
         -------
         loss, correct : the mean over the N examples, and the number of them that are classified correctly.
-
-        Raises
-        ------
-        ValueError
-            If there is no example, or images and labels do not fit the network or each other.
         """
+        self.check_examples(images, labels, values=False)
         n = len(images)
-        if n < 1 or images.shape[1:] != self.input_shape or labels.shape != (n,):
-            expected = f"(N, {str(self.input_shape)[1:-1]}) and (N,), N >= 1"
-            raise ValueError(f"images and labels must have shapes {expected}, not {images.shape} and {labels.shape}")
-        if len(self.output_shape) != 1:
-            raise ValueError(f"the last layer must return logits of shape (classes,), not {self.output_shape}")
-        with self._busy:
+        with self._work.busy:
             shards = self.shards(n)
             prepared = self._prepare(len(shards), workers)
 
             def run_shard(shard: int) -> tuple[float, int, list[Any], list[tuple[np.ndarray, ...]]]:
                 contexts = [
                     Context(True, new, prepared[i], lambda i=i: rng.generator(key[0], "dropout", *key[1:], i, shard))
-                    for i, new in enumerate(self._scratch[shard])
+                    for i, new in enumerate(self._work.scratch[shard])
                 ]
                 logits, caches = self.forward(self._columns(images[shards[shard]]), contexts)
                 loss, correct, grad = softmax_cross_entropy(logits, labels[shards[shard]], n)
@@ -213,20 +225,20 @@ class Network:
             with Workers() as workers:
                 return self.predict(images, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
-        with self._busy:
+        with self._work.busy:
             shards = self.shards(len(images))
             prepared = self._prepare(workers.threads, workers)
 
             def run_lane(lane: int, parts: list[slice]) -> None:
-                contexts = [Context(False, Passing(self._scratch[lane][0].shard), ready) for ready in prepared]
+                contexts = [Context(False, Passing(self._work.scratch[lane][0].shard), ready) for ready in prepared]
                 for part in parts:
                     logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
 
             # A lane is a thread's share of the shards, in one memory; the largest shard shows how much that is.
-            if shards and shards[0].stop > self._measured:
+            if shards and shards[0].stop > self._work.measured:
                 run_lane(0, shards[:1])
-                self._measured, shards = shards[0].stop, shards[1:]
-            n = min(workers.threads, 1 + LANES_BYTES // max(1, self._scratch[0][0].shard.size))
+                self._work.measured, shards = shards[0].stop, shards[1:]
+            n = min(workers.threads, 1 + LANES_BYTES // max(1, self._work.scratch[0][0].shard.size))
             workers.map(lambda lane: run_lane(lane, shards[lane::n]), range(n))
         return logits
 
@@ -240,16 +252,30 @@ class Network:
                 xs[shard], _ = layer.forward(x.copy(), Context(True, prepared=prepared, generator=generator))
                 yield layer.name, xs[shard]
 
-    def check_images(self, images: np.ndarray) -> None:
+    def check_examples(self, images: np.ndarray, labels: np.ndarray, part: str = "", values: bool = True) -> None:
+        """Raise ValueError, which begins with `part`, unless there are images and each has a label, its class."""
+        try:
+            self.check_images(images, values)
+        except ValueError as error:
+            raise ValueError(f"{part}images: {error}") from error
+        if len(images) == 0:
+            raise ValueError(f"{part}images: there is none; at least one is needed")
+        if len(self.output_shape) != 1:
+            raise ValueError(f"the network outputs {self.output_shape} per image; it must end in one number per class")
+        check_labels(labels, len(images), self.output_shape[0], f"{part}labels")
+
+    def check_images(self, images: np.ndarray, values: bool = True) -> None:
         """Raise ValueError unless images are finite numbers of shape (N, *input_shape), in 0..255 if standardised."""
         if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
             found = getattr(images, "dtype", type(images).__name__)
             raise ValueError(f"images must be a NumPy array of numbers, not {found}")
         if images.shape[1:] != self.input_shape:
             raise ValueError(f"images must have shape (N, {str(self.input_shape)[1:-1]}), not {images.shape}")
+        if not values or images.dtype == np.uint8:
+            return
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise ValueError("images contain NaN or infinity; replace them before calling")
-        if isinstance(self.layers[0], Standardise) and images.dtype != np.uint8 and images.size:
+        if isinstance(self.layers[0], Standardise) and images.size:
             low, high = images.min(), images.max()
             if low < 0 or high > 255 or (images.dtype.kind == "f" and 0 < high <= 1):
                 found = f"the values of the images range from {low:g} to {high:g}"

@@ -16,7 +16,7 @@ Shapes: x (in, H, W, N), w (out, in, kh, kw), b (out,), y (out, out_h, out_w, N)
 import numpy as np
 
 from npl0.runtime.kernels import kernel
-from npl0.runtime.scratch import Allocator, fresh
+from npl0.runtime.scratch import Allocator, Shape, fresh
 
 
 def out_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
@@ -69,9 +69,7 @@ def im2col_reference(x: np.ndarray, kh: int, kw: int, stride: int = 1, padding: 
     return windows.transpose(0, 4, 5, 1, 2, 3).reshape(x.shape[0] * kh * kw, -1)
 
 
-def col2im_reference(
-    cols: np.ndarray, shape: tuple[int, ...], kh: int, kw: int, stride: int = 1, padding: int = 0
-) -> np.ndarray:
+def col2im_reference(cols: np.ndarray, shape: Shape, kh: int, kw: int, stride: int = 1, padding: int = 0) -> np.ndarray:
     """Return x of the given shape, summed with `np.add.at`: the oracle of the kernel."""
     channels, height, width, n = shape
     padded = np.zeros((channels, height + 2 * padding, width + 2 * padding, n), cols.dtype)
@@ -96,14 +94,7 @@ def conv2d_forward(
 
 
 def conv2d_backward(
-    grad_y: np.ndarray,
-    cols: np.ndarray,
-    w: np.ndarray,
-    x_shape: tuple[int, ...],
-    stride: int = 1,
-    padding: int = 0,
-    need_grad_x: bool = True,
-    new: Allocator = fresh,
+    grad_y: np.ndarray, cols: np.ndarray, w: np.ndarray, x_shape: Shape, stride, padding, need_grad_x=True, new=fresh
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Return `grad_x = col2im(Wᵀ grad_y)`, None unless `need_grad_x`, and `grad_w = grad_y colsᵀ`.
 

@@ -3,6 +3,19 @@
 import numpy as np
 
 
+def check_labels(labels: np.ndarray, n: int, classes: int, what: str = "labels") -> None:
+    """Raise ValueError, which begins with `what`, unless labels are an array of n integers in [0, classes)."""
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (n,):
+        found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        remedy = "one-hot labels become integers by labels.argmax(axis=1)"
+        raise ValueError(f"{what} must be a NumPy array of {n} integers, one per image, not {found}; {remedy}")
+    for i in (outside := np.flatnonzero((labels < 0) | (labels >= classes)))[:1]:
+        from_1 = labels.min() == 1 and labels.max() == classes
+        remedy = "they begin at 1: subtract 1 from every label" if from_1 else "correct the labels"
+        found = f"{what} has {labels[i]} at index {i}, outside 0..{classes - 1} ({outside.size} such labels)"
+        raise ValueError(f"{found}: {remedy}")
+
+
 def softmax_cross_entropy(
     logits: np.ndarray, labels: np.ndarray, batch_size: int | None = None
 ) -> tuple[float, int, np.ndarray]:
@@ -11,8 +24,8 @@ def softmax_cross_entropy(
     loss = sum_n (log sum_c exp(logits[c, n]) - logits[label_n, n]) / batch_size
     grad_logits[c, n] = (softmax(logits)[c, n] - [c == label_n]) / batch_size
 
-    for logits (classes, N), labels (N,) in [0, classes), which is not checked, and a mini-batch of `batch_size`
-    examples (default: N). Returned between the two is the number of examples whose largest logit is their label's.
+    for logits (classes, N), labels (N,) that `check_labels` takes, and a mini-batch of `batch_size` examples (default:
+    N). Returned between the two is the number of examples whose largest logit is their label's.
     """
     n = logits.shape[1]
     batch_size = batch_size or n

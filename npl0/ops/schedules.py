@@ -1,7 +1,6 @@
 """Learning-rate schedules: functions from the fraction of a stage that is done, in [0, 1), to a factor of the rate."""
 
 import math
-from collections.abc import Callable
 
 
 def constant(fraction: float) -> float:
@@ -34,10 +33,4 @@ def one_cycle(fraction: float, peak: float = 0.3) -> float:
     return cosine((fraction - peak) / (1 - peak))
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": constant,
-    "step": step_decay,
-    "linear": linear_decay,
-    "cosine": cosine,
-    "one-cycle": one_cycle,
-}
+SCHEDULES = {"constant": constant, "step": step_decay, "linear": linear_decay, "cosine": cosine, "one-cycle": one_cycle}

@@ -44,7 +44,7 @@ import numpy as np
 from numpy.polynomial.polynomial import polyfromroots
 
 from npl0.ops.conv import col2im_kernel, im2col_kernel
-from npl0.runtime.scratch import Allocator, fresh
+from npl0.runtime.scratch import Allocator, Shape, fresh
 
 # Small integers and their inverses in pairs of opposite sign: the usual choice for small rounding errors.
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
@@ -136,14 +136,7 @@ def conv2d_forward(
 
 
 def conv2d_backward(
-    grad_y: np.ndarray,
-    v: np.ndarray,
-    u: np.ndarray,
-    m: int,
-    x_shape: tuple[int, ...],
-    padding: int = 0,
-    need_grad_x: bool = True,
-    new: Allocator = fresh,
+    grad_y: np.ndarray, v: np.ndarray, u: np.ndarray, m: int, x_shape: Shape, padding=0, need_grad_x=True, new=fresh
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Return `(grad_x, grad_w)`; grad_x is None unless `need_grad_x`. For b see `linear.bias_backward`."""
     (channels, n2, columns), (out_channels, out_h, out_w, examples) = v.shape, grad_y.shape

@@ -31,7 +31,7 @@ import numpy as np
 
 from npl0.ops.winograd import output_sides, transform_weight_backward
 from npl0.runtime.kernels import inlined, kernel
-from npl0.runtime.scratch import Allocator, fresh
+from npl0.runtime.scratch import Allocator, Shape, fresh
 
 # Columns of a matrix product: with fewer, BLAS has too little work; with more, V and M do not fit the cache.
 BLOCK_COLUMNS = 256
@@ -210,14 +210,7 @@ def conv2d_forward(
 
 
 def conv2d_backward(
-    grad_y: np.ndarray,
-    x: np.ndarray,
-    u: np.ndarray,
-    m: int,
-    x_shape: tuple[int, ...],
-    padding: int = 0,
-    need_grad_x: bool = True,
-    new: Allocator = fresh,
+    grad_y: np.ndarray, x: np.ndarray, u: np.ndarray, m: int, x_shape: Shape, padding=0, need_grad_x=True, new=fresh
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Return `(grad_x, grad_w)`; grad_x is None unless `need_grad_x`. For b see `linear.bias_backward`."""
     channels, examples = x.shape[0], x.shape[3]

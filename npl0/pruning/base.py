@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,6 +71,12 @@ class Pruner:
         settings = asdict(self.settings) if hasattr(self, "settings") else {}
         words = [repr(self.network), *(f"{name}={value!r}" for name, value in settings.items())]
         return f"{type(self).__name__}({', '.join(words)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` copy: everything, with the network, but the threads."""
+        return {**vars(self), "workers": None}
+
+    __copy__ = deepcopy
 
     @contextmanager
     def using(self, workers: Workers) -> Iterator[None]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner, Step
-from npl0.pruning.masks import Masks, apply_masks
+from npl0.pruning.masks import Masks, apply_masks, masks_of
 
 
 class FixedMask(Pruner):
@@ -16,21 +16,20 @@ class FixedMask(Pruner):
     Parameters
     ----------
     network : its weights outside the mask are set to zero at once.
-    masks : bool arrays of the shapes of the weights (else ValueError), by parameter name, as `finalise` returns them.
+    masks : bool arrays of the shapes of the weights (else ValueError), by parameter name, as `finalise` returns them;
+        they are copied. None: `masks_of(network)`, which keeps what a pruned network still has.
     """
 
     name = "fixed mask"
     stage = "retrain"
-    remedies = {  # noqa: RUF012 - a constant
-        "died": "prune less, in this layer first",
-        "is collapsing": "prune less, in this layer first",
-        "was hardly pruned": "prune more",
-    }
+    remedies = dict.fromkeys(("died", "is collapsing"), "prune less, in this layer first")
+    remedies["was hardly pruned"] = "prune more"
 
-    def __init__(self, network: Network, masks: Masks) -> None:
+    def __init__(self, network: Network, masks: Masks | None = None) -> None:
         super().__init__(network)
+        masks = masks_of(network) if masks is None else masks
         apply_masks(network, masks)
-        self._masks = masks
+        self._masks = {name: mask.copy() for name, mask in masks.items()}
 
     def read_gradients(self, step: Step) -> float:
         self.map(lambda w: np.multiply(w.grad, self._masks[w.name], out=w.grad), self.network.weights)

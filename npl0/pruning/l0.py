@@ -37,16 +37,14 @@ INITIAL_SPREAD = 0.01
 
 @dataclass
 class _Block:
-    """Some rows of a gated weight: views of its arrays, the key of its noise, and lambda / N of its layer."""
+    """Some rows of a gated weight: the key of their noise, lambda / N of the layer, and their gates."""
 
     key: tuple[int, int]
     lam_per_example: float
-    weight: np.ndarray
-    grad: np.ndarray
-    theta: np.ndarray
-    grad_theta: np.ndarray
-    log_alpha: np.ndarray
-    grad_log_alpha: np.ndarray
+    rows: slice
+    weight: Parameter
+    theta: Parameter
+    log_alpha: Parameter
     z: np.ndarray
 
 
@@ -97,7 +95,13 @@ class L0(Pruner):
         self._blocks = []
         for i, (weight, theta, log_alpha) in enumerate(zip(weights, self.theta, self.log_alphas, strict=True)):
             lam_per_example = self.settings.l0_lambda * self._factors.get(weight.layer, 1.0) / plan.n_train
-            self._blocks += _cut_into_blocks(i, lam_per_example, weight, theta, log_alpha)
+            # Where rows share gates, all rows make one block.
+            rows, gates = len(weight.value), len(log_alpha.value)
+            block_rows = max(1, BLOCK_SIZE // math.prod(weight.value.shape[1:])) if gates == rows else rows
+            for number, start in enumerate(range(0, rows, block_rows)):
+                part = slice(start, start + block_rows)
+                z = np.ones_like(log_alpha.value[part])
+                self._blocks.append(_Block((i, number), lam_per_example, part, weight, theta, log_alpha, z))
         self.write_test_weights()
 
     def free_weights(self) -> list[Parameter]:
@@ -114,10 +118,9 @@ class L0(Pruner):
         return min(1.0, (step.number + 1) / self._ramp_steps) if self._ramp_steps else 1.0
 
     def write_weights(self, step: Step) -> None:
-        def draw(block: _Block) -> None:
-            generator = rng.generator(self._seed, "gates", 1 + step.number, *block.key)
-            u = generator.random(block.z.shape, dtype=block.z.dtype)
-            gated_weight(block.theta, block.log_alpha, u, block.z, block.weight)
+        def draw(b: _Block) -> None:
+            u = rng.generator(self._seed, "gates", 1 + step.number, *b.key).random(b.z.shape, dtype=b.z.dtype)
+            gated_weight(b.theta.value[b.rows], b.log_alpha.value[b.rows], u, b.z, b.weight.value[b.rows])
 
         self.map(draw, self._blocks)
 
@@ -125,8 +128,9 @@ class L0(Pruner):
         ramp = self.ramp(step)
 
         def differentiate(b: _Block) -> float:
-            penalty = ramp * b.lam_per_example
-            return gated_weight_backward(b.grad, b.theta, b.log_alpha, b.z, penalty, b.grad_theta, b.grad_log_alpha)
+            grad, grad_theta, grad_log_alpha = (p.grad[b.rows] for p in (b.weight, b.theta, b.log_alpha))
+            gated = (grad, b.theta.value[b.rows], b.log_alpha.value[b.rows], b.z)
+            return gated_weight_backward(*gated, ramp * b.lam_per_example, grad_theta, grad_log_alpha)
 
         expected = self.map(differentiate, self._blocks)
         return ramp * sum(block.lam_per_example * e for block, e in zip(self._blocks, expected, strict=True))
@@ -168,19 +172,3 @@ def gate_shape(weight_shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
     """Return the shape of gates, one per `weight`, `filter` or `input`, that broadcasts against a weight."""
     gated_axes = {"weight": range(len(weight_shape)), "filter": (0,), "input": (1,)}[kind]
     return tuple(size if axis in gated_axes else 1 for axis, size in enumerate(weight_shape))
-
-
-def _cut_into_blocks(
-    layer: int, lam_per_example: float, weight: Parameter, theta: Parameter, log_alpha: Parameter
-) -> list[_Block]:
-    """Cut a gated weight into blocks of rows; where rows share gates, all rows make one block."""
-    z = np.ones_like(log_alpha.value)
-    rows = weight.value.shape[0]
-    rows_share_gates = log_alpha.value.shape[0] != rows
-    block_rows = rows if rows_share_gates else max(1, BLOCK_SIZE // math.prod(weight.value.shape[1:]))
-    arrays = (weight.value, weight.grad, theta.value, theta.grad, log_alpha.value, log_alpha.grad, z)
-    parts = [slice(start, start + block_rows) for start in range(0, rows, block_rows)]
-    return [
-        _Block((layer, number), lam_per_example, *(array[part] for array in arrays))
-        for number, part in enumerate(parts)
-    ]

@@ -17,12 +17,12 @@ def check_masks(network: Network, masks: Masks) -> None:
     """Raise ValueError unless the masks have the names and shapes of the weights of the network, and are bool."""
     shapes = {weight.name: weight.value.shape for weight in network.weights}
     if not isinstance(masks, dict) or shapes.keys() != masks.keys():
-        found = ", ".join(masks) if isinstance(masks, dict) else f"a {type(masks).__name__}"
+        found = ", ".join(map(str, masks)) if isinstance(masks, dict) else f"a {type(masks).__name__}"
         raise ValueError(f"masks are needed for {', '.join(shapes)}, but were given for {found}")
     for name, mask in masks.items():
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape != shapes[name]:
-            raise ValueError(f"the mask of {name} must be bool of shape {shapes[name]}, not {mask.dtype} {mask.shape}")
+        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else f"a {type(mask).__name__}"
+        if found != f"bool {shapes[name]}":
+            raise ValueError(f"the mask of {name} must be bool of shape {shapes[name]}, not {found}")
 
 
 def apply_masks(network: Network, masks: Masks) -> None:
@@ -33,5 +33,7 @@ def apply_masks(network: Network, masks: Masks) -> None:
 
 
 def density(masks: Masks) -> float:
-    """Return the number of kept weights divided by the number of all weights."""
+    """Return the number of kept weights divided by that of all; ValueError unless they are masks."""
+    if not isinstance(masks, dict) or {getattr(mask, "dtype", None) for mask in masks.values()} != {np.dtype(bool)}:
+        raise ValueError("density takes bool arrays by name, at least one, as masks_of(network) returns them")
     return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())

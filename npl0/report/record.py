@@ -129,7 +129,7 @@ class RunRecord:
                 self.rows.append({"stage": stage, **numbers})
 
     def _read_network(self, path: Path) -> None:
-        self.network, _ = load_model(path)
+        self.network = load_model(path)
 
     def _read_snapshots(self, path: Path) -> None:
         header, arrays = load_arrays(path, "set of snapshots")

@@ -13,17 +13,6 @@ from npl0 import __version__
 from npl0.data.dataset import Dataset
 
 
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Return name, sizes, fingerprint, and whether the set is the published one."""
-    return {
-        "name": dataset.name,
-        "train": len(dataset.train_images),
-        "test": len(dataset.test_images),
-        "fingerprint": dataset.fingerprint,
-        "canonical": dataset.canonical,
-    }
-
-
 @cache
 def what_bits_depend_on() -> dict[str, Any]:
     """Return what the last bits of a result depend on, besides settings and data: versions, BLAS and processor."""
@@ -44,7 +33,7 @@ def what_bits_depend_on() -> dict[str, Any]:
 def describe_environment(threads: int, dataset: Dataset) -> dict[str, Any]:
     """Return the versions, the machine and the data that a result is made with."""
     platform_name = {"platform": platform.platform()}
-    return {**what_bits_depend_on(), **platform_name, "threads": threads, "data": describe_data(dataset)}
+    return {**what_bits_depend_on(), **platform_name, "threads": threads, "data": dataset.describe()}
 
 
 def cpu_name() -> str:

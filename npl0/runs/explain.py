@@ -50,7 +50,7 @@ def explain_finished(folder: RunFolder, result: dict[str, Any]) -> Iterator[str]
     CheckpointError, RunFolderError
         If the network or the log of the run cannot be read.
     """
-    network, _ = load_model(folder.path)
+    network = load_model(folder.path)
     masks = masks_of(network)
     try:
         with open(folder.path / "log.csv", newline="", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from npl0.pruning.base import Pruner
 from npl0.runs.build import check_batches
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.interrupt import interruptible
-from npl0.runs.monitor import CollapseMonitor
+from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
 from npl0.runs.progress import ProgressBar
 from npl0.runtime.threads import Workers, available_threads
 from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, train_stage
@@ -62,7 +62,8 @@ def fit(
     Warns
     -----
     PruningWarning
-        If a layer died, is collapsing, or was hardly pruned.
+        If a layer died, is collapsing, or was hardly pruned; or if the network was pruned, and the pruner (not
+        `FixedMask`) would change its zeros.
 
     Raises
     ------
@@ -78,9 +79,10 @@ def fit(
     stage = Stage(getattr(pruner, "stage", "train"), Recipe(**recipe), seed)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed = {seed!r} is out of range: it must be a whole number of at least 0")
-    images, labels = _checked(network, images, labels)
+    network.check_examples(images, labels)
+    labels = labels.astype(np.int64)
     if validation is not None:
-        validation = _checked(network, *validation, "validation ")
+        network.check_examples(*validation, "validation ")
     for change in ("shift", "flip"):
         if getattr(stage.recipe, change) and images.ndim != 4:
             raise ValueError(
@@ -94,6 +96,7 @@ def fit(
     if pruner.network is not network:
         raise ValueError(f"the pruner was made for another network ({pruner.network.name}); make one for this network")
     optimizer = stage.begin(pruner, len(images))
+    warn_of_zeros(pruner, "to keep them 0, train with the pruner npl0.FixedMask(network)")
     file = None
     if checkpoint is not None:
         # What the result depends on besides the data, and besides the arrays of network and pruner.
@@ -153,25 +156,3 @@ def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels))
     return digest.hexdigest()
-
-
-def _checked(network: Network, images: np.ndarray, labels: np.ndarray, part: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels in the types that training takes; ValueError if they do not fit the network."""
-    try:
-        network.check_images(images)
-    except ValueError as error:
-        raise ValueError(f"{part}images: {error}") from error
-    if len(images) == 0:
-        raise ValueError(f"{part}images: there is none; at least one is needed")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(images),):
-        found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise ValueError(
-            f"{part}labels must be a NumPy array of {len(images)} integers, one per image, not {found}; one-hot labels "
-            "become integers by labels.argmax(axis=1)"
-        )
-    if len(network.output_shape) != 1:
-        raise ValueError(f"the network outputs {network.output_shape} per image; it must end in one number per class")
-    classes = network.output_shape[0]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"{part}labels must lie in 0..{classes - 1}, found {labels.min()} to {labels.max()}")
-    return images, labels.astype(np.int64)

@@ -12,7 +12,6 @@ from typing import Any
 
 from npl0.data.dataset import Dataset
 from npl0.nn.network import Network
-from npl0.runs.environment import describe_data
 from npl0.runtime.settings import ConfigError, Npl0Error
 from npl0.settings.sections import RunConfig
 from npl0.settings.toml import format_toml, read_toml
@@ -143,4 +142,4 @@ class RunFolder:
     def write_model(self, network: Network, dataset: Dataset) -> None:
         """Write model.npz: the network, with the settings and the data of the run."""
         path, settings = self.path / "model.npz", self.config.used()
-        save_model(path, network, classes=dataset.classes, settings=settings, data=describe_data(dataset))
+        save_model(path, network, dataset, settings=settings)

@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+import numpy as np
+
 from npl0.nn.network import Network
+from npl0.pruning.base import Pruner
 from npl0.pruning.live import live_masks
 from npl0.pruning.masks import Masks
 
@@ -97,6 +100,18 @@ class CollapseMonitor:
             layer = name.partition(".")[0]
             warning = PruningWarning(f"layer {layer} {trouble}: {details}", self.remedies[trouble])
             warnings.warn(warning, stacklevel=4)
+
+
+def warn_of_zeros(pruner: Pruner, remedy: str) -> None:
+    """Warn that a training is about to change weights that are exactly 0, if a tenth of them or more is.
+
+    Weights that were drawn or trained are never exactly 0 by chance, so they were pruned.
+    """
+    weights = pruner.free_weights()
+    size, zeros = sum(w.size for w in weights), sum(w.size - np.count_nonzero(w.value) for w in weights)
+    if pruner.stage != "retrain" and size / 10 <= zeros < size:
+        finding = f"{zeros:,} of {size:,} weights are exactly 0, as pruning leaves them, and this training changes them"
+        warnings.warn(PruningWarning(finding, remedy), stacklevel=3)
 
 
 def needed_units(network: Network) -> dict[str, float]:

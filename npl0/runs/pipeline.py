@@ -13,7 +13,7 @@ from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.runs.environment import describe_environment
 from npl0.runs.explain import explain
 from npl0.runs.folder import RunFolder
-from npl0.runs.monitor import CollapseMonitor
+from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
 from npl0.runs.result import LayerMeasure, make_result, measure_layers
 from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
@@ -106,6 +106,7 @@ class Run:
                 self._test("initial", "start")
             self._begin("train", self.pruner)
             self.snapshots.record("start", 0, 0, self.pruner, self.pruner.masks())
+            warn_of_zeros(self.pruner, "start from a network that was not pruned, unless that is what you want")
         # The arrays of the start are not needed any more.
         self.start = None
         if self.state.stage == "train":
@@ -180,8 +181,8 @@ class Run:
             self.network.load_state(arrays["network"])
             pruner = self.pruner
             if state.stage == "retrain":
-                # Any masks of the right shapes will do: `load_state` brings the stored ones.
-                pruner = FixedMask(self.network, Pruner(self.network).masks())
+                # `load_state` brings the stored masks.
+                pruner = FixedMask(self.network)
             self._begin(state.stage, pruner)
             self.pruner.load_state(arrays["pruner"])
             self.optimizer.load_state(arrays["optimizer"])

@@ -11,7 +11,6 @@ from npl0.nn.network import Network
 from npl0.pruning.live import live_masks
 from npl0.pruning.masks import masks_of
 from npl0.runs.checkpoint import TrainingState
-from npl0.runs.environment import describe_data
 from npl0.settings.sections import RunConfig
 from npl0.training.metrics import WeightCount
 
@@ -58,7 +57,7 @@ def make_result(
         values.setdefault("retrained", values["pruned"])
     return {
         "model": config.model,
-        "data": describe_data(dataset),
+        "data": dataset.describe(),
         "method": config.method,
         "seed": config.seed,
         "init_from": state.init_from,

@@ -45,7 +45,7 @@ def load_start(config: RunConfig, network: Network) -> Start:
     source = config.init_from
     try:
         path = find_model(source)
-        stored, header = load_model(path)
+        stored = load_model(path)
     except CheckpointError as error:
         raise CheckpointError(f"cannot start from {source}: {error}") from error
     # A run computes in float32; the weights of a model in float64 are rounded.
@@ -58,7 +58,7 @@ def load_start(config: RunConfig, network: Network) -> Start:
         raise ConfigError(
             f"cannot start from {source}: {what}; use its --model and --width, or start from another run"
         ) from error
-    if config.validation and _split(header.get("settings", {})) != _split(config.used()):
+    if config.validation and _split(stored.header.get("settings", {})) != _split(config.used()):
         raise ConfigError(
             f"cannot start from {source}: it was not trained with --data {config.data} --validation "
             f"{config.validation} --seed {config.seed}, so it may have seen the images that this run holds out"

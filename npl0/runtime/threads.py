@@ -36,6 +36,9 @@ def available_threads() -> int:
 # Finding the loaded libraries takes milliseconds, longer than the prediction of one image.
 _blas_controller = cache(ThreadpoolController)
 _blas_lock, _blas_limiters = threading.Lock(), []
+if hasattr(os, "register_at_fork"):
+    release = {"after_in_parent": _blas_lock.release, "after_in_child": _blas_lock.release}
+    os.register_at_fork(before=_blas_lock.acquire, **release)
 
 
 def _limit_blas(limit: bool) -> None:

@@ -16,29 +16,38 @@ from npl0.storage.description import build_described, describe_network
 from npl0.storage.files import reported
 
 
-def save_model(path: str | Path, network: Network, **header: Any) -> None:
+def save_model(path: str | Path, network: Network, data: Any = None, **header: Any) -> None:
     """Write a network to a file, atomically.
 
     Parameters
     ----------
     path : where to write; an existing file is replaced.
     network : its arrays are stored as they are; after `Pruner.finalise` the weights are the pruned ones.
-    header : further JSON values to store. `classes`, the names of the classes, is shown by `predict`.
+    data : the `Dataset` that it was trained on; the file then names its classes, for `predict`, and its fingerprint,
+        by which `eval` tells whether it measures on the same data.
+    header : further JSON values to store, such as `classes`, the names of the classes.
 
     Raises
     ------
     ValueError
-        If there are more classes than outputs, or an array holds NaN or infinity.
+        If there are more classes than outputs, an array holds NaN or infinity, or `classes` is no list, or `settings` or
+        `data` no dictionary.
     """
-    if "classes" in header and len(header["classes"]) > network.output_shape[0]:
-        raise ValueError(f"{len(header['classes'])} classes are named, but the network has {network.output_shape[0]}")
-    _check_finite(network.state())
+    if hasattr(data, "describe"):
+        header, data = {"classes": data.classes, **header}, data.describe()
+    if data is not None:
+        header["data"] = data
+    if "classes" in header:
+        header["classes"] = classes = list(header["classes"])
+        if len(classes) > network.output_shape[0]:
+            raise ValueError(f"{len(classes)} classes are named, but the network has {network.output_shape[0]}")
+    _check_stored(header, network.state())
     described = {**header, "kind": "model", "network": describe_network(network)}
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)
 
 
-def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
+def load_model(path: str | Path) -> Network:
     """Build a network from a model file or from the folder of a finished run.
 
     Parameters
@@ -47,8 +56,9 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
     Returns
     -------
-    network : with the stored weights; ready for `predict`, and for more training.
-    header : the values stored beside the arrays: `network`, and for a run also `classes`, `settings` and `data`.
+    network : with the stored weights; ready for `predict`, and for more training (after pruning, with
+        `npl0.FixedMask(network)`). Its `header` holds the values stored beside the arrays: `network`, and for a run
+        also `classes`, `settings` and `data`.
 
     Raises
     ------
@@ -71,14 +81,15 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
             raise ValueError("its arrays do not have the names and shapes of its layers")
         network = build_described(header["network"])
         network.load_state(arrays)
-        _check_finite(arrays)
-        for key, kind in {"classes": list, "settings": dict, "data": dict}.items():
-            if not isinstance(header.get(key, kind()), kind):
-                raise ValueError(f"{key} of its header is no {kind.__name__}")
-    return network, header
+        _check_stored(header, arrays)
+    network.header = header
+    return network
 
 
-def _check_finite(arrays: dict[str, np.ndarray]) -> None:
+def _check_stored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    for key, kind in {"classes": list, "settings": dict, "data": dict}.items():
+        if not isinstance(header.get(key, kind()), kind):
+            raise ValueError(f"{key} of its header is no {kind.__name__}")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or infinity, so this is no model to use")

@@ -132,7 +132,7 @@ def train_stage(
     ----------
     stage : the recipe and the seed.
     network, pruner, optimizer : the network, the pruner that was made for it, and what `stage.begin` returned.
-    images, labels : (N, *input_shape), uint8 or float, and (N,) integers.
+    images, labels : (N, *input_shape), uint8 or float, and (N,) integers; ValueError if the network does not take them.
     workers : the threads; the result does not depend on their number.
     progress : updated in place between steps. A stage that is resumed from it, and from the states of network, pruner
         and optimiser, gives the same bits as one without a pause.
@@ -148,6 +148,9 @@ def train_stage(
     """
     progress = progress or Progress()
     observer = observer or Observer()
+    network.check_examples(images, labels)
+    if validation is not None:
+        network.check_examples(*validation, "validation ")
     recipe = stage.recipe
     steps = math.ceil(len(images) / recipe.batch_size)
     observer.begin(stage, pruner, steps, progress)

@@ -13,9 +13,11 @@ def test_a_run_becomes_a_model_npl0(command, finished, digits, tmp_path, precisi
     flags = ["--precision", precision] if precision else []
     code, out, err = command("export", finished, "--out", path, *flags)
     assert (code, out, err) == (0, f"{path}: {path.stat().st_size:,} bytes, {precision or 'float16'}\n", "")
-    network, header = npl0.load_model(finished)
+    network = npl0.load_model(finished)
     model, images = load(path), digits[0][:, None]
-    assert model.classes == ([] if header["classes"] == [str(i) for i in range(10)] else header["classes"])
+    assert model.classes == (
+        [] if network.header["classes"] == [str(i) for i in range(10)] else network.header["classes"]
+    )
     assert np.mean(model.predict(images).argmax(axis=1) == network.predict(images).argmax(axis=1)) > 0.9
 
 

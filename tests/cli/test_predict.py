@@ -20,7 +20,7 @@ def test_predict_gives_classes_and_probabilities(command, finished, digits, tmp_
     np.save(tmp_path / "d.npy", images)
     answers = predictions(command, finished, tmp_path / "d.npy", "--top", 3)
     assert sum(a["class"] == c for a, c in zip(answers, classes, strict=True)) > 20
-    logits = npl0.load_model(finished)[0].predict(images[:, None])
+    logits = npl0.load_model(finished).predict(images[:, None])
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected = np.sort(expected / expected.sum(axis=1, keepdims=True))[:, :-4:-1]
     found = [[top["probability"] for top in answer["top"]] for answer in answers]

@@ -56,9 +56,19 @@ def test_other_layouts_in_memory_and_types_of_labels_are_taken():
     [
         ({"train_images": np.zeros((40, 2, 4, 3))}, r"train_images are float64 \(40, 2, 4, 3\); they must be uint8"),
         ({"train_images": np.zeros((40, 4, 3), np.uint8)}, r"uint8 \(40, 4, 3\).*be uint8 \(N, C, H, W\)"),
-        ({"train_labels": np.zeros(40)}, r"train_labels are float64 \(40,\); they must be integers of shape \(N,\)"),
-        ({"train_labels": np.zeros((40, 1), np.int64)}, r"labels are int64 \(40, 1\)"),
-        ({"train_labels": np.zeros(39, np.int64)}, "40 train_images but 39 train_labels; every"),
+        (
+            {"train_labels": np.zeros(40)},
+            r"train_labels must be a NumPy array of 40 integers, one per image, not float64 \(40,\)",
+        ),
+        ({"train_labels": np.zeros((40, 1), np.int64)}, r"labels must be .* not int64 \(40, 1\); one-hot"),
+        ({"train_labels": [0] * 40}, "train_labels must be .* not list"),
+        ({"test_labels": np.int64(1)}, "test_labels must be .* not int64"),
+        ({"test_labels": np.array(["a"] * 7)}, "test_labels must be .* not <U1"),
+        ({"test_images": [[0]]}, "test_images are a list; they must be uint8"),
+        (
+            {"train_labels": np.zeros(39, np.int64)},
+            r"train_labels must be .* of 40 integers, one per image, not int64 \(39,\)",
+        ),
         ({"test_labels": np.arange(7)}, r"test_labels has 3 at index 3, outside 0..2 \(4 such labels\): correct"),
         (
             {"train_labels": np.arange(40) % 3 + 1},

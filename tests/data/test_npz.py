@@ -124,12 +124,15 @@ def test_names_of_the_classes(text, save):
         ({"x_train": PIXELS[:6]}, "has the extra train_images;"),
         ({"train_images": PIXELS[:6] / 255}, r"train_images are float64 \(6, 1, 6, 5\); they must be uint8 .*scale"),
         ({"train_images": PIXELS[:6].reshape(6, 30)}, r"train_images are uint8 \(6, 30\); they must be uint8 \(N, C"),
-        ({"train_labels": LABELS[:6] / 2}, r"train_labels are float64 \(6,\); they must be integers of shape \(N,\)"),
+        ({"train_labels": LABELS[:6] / 2}, r"train_labels must be .*, one per image, not float64 \(6,\)"),
         (
             {"train_labels": np.eye(12, dtype=int)[LABELS[:6]]},
-            r"train_labels are int64 \(6, 12\); they must be",
+            r"train_labels must be .* not int64 \(6, 12\); one-hot labels become",
         ),
-        ({"train_labels": LABELS[:5]}, "6 train_images but 5 train_labels; every image has one label"),
+        (
+            {"train_labels": LABELS[:5]},
+            r"train_labels must be a NumPy array of 6 integers, one per image, not int64 \(5,\)",
+        ),
         ({"test_images": PIXELS[6:, :5]}, r"train_images have the shape \(1, 6, 5\) .* but test_images \(1, 5, 5\)"),
         ({"test_images": PIXELS[:0], "test_labels": LABELS[:0]}, r"test_images have the shape \(0, 1, 6, 5\)"),
         ({"test_labels": LABELS[6:] - 3}, r"test_labels has -2 at index 0, outside 0\.\.65535"),

@@ -79,10 +79,15 @@ def test_a_shape_that_does_not_fit_is_named(layer, shape, message):
         (lambda: BatchNorm(3, 0.0), r"BatchNorm: momentum must lie in \(0, 1\], not 0\.0"),
         (
             lambda: Standardise((0.5,), (0.0,)),
-            r"Standardise: each channel needs a mean and a positive std, not \(0\.5,\)",
+            r"Standardise: each channel needs a mean in 0\.\.1 and a std above 0.*\[0\.5",
         ),
-        (lambda: Standardise((0.5, 1.0), (1.0,)), "each channel needs a mean and a positive std"),
-        (lambda: Standardise((), ()), "each channel needs a mean and a positive std"),
+        (lambda: Standardise((0.5, 1.0), (1.0,)), "each channel needs"),
+        (lambda: Standardise((), ()), "each channel needs"),
+        (lambda: Standardise([np.nan], [0.5]), "each channel needs"),
+        (lambda: Standardise([[0.5]], [[0.5]]), "each channel needs"),
+        # The statistics of MNIST's pixels, not of pixels / 255; and a standardised image's.
+        (lambda: Standardise((33.3,), (78.6,)), r"of its pixels / 255 \(see npl0\.channel_statistics\), not \[33\.3\]"),
+        (lambda: Standardise(-0.1, 0.5), "each channel needs"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

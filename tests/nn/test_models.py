@@ -43,7 +43,7 @@ def test_models_take_other_images_and_classes(generator):
     assert network.layers[0].describe()["mean"] == [0.4914, 0.4822, 0.4465]
     assert network.predict(generator.integers(0, 256, (2, 3, 32, 32), np.uint8)).any()
     assert nn.build_model("vgg16", width=0.1, input_shape=(1, 64, 64)).output_shape == (10,)
-    two = nn.build_model("lenet300", input_shape=[2, 5], mean=[0.1, 0.2], std=[1, 2], classes=2, shard_size=8)
+    two = nn.build_model("lenet300", input_shape=[2, 5], mean=[0.1, 0.2], std=[1, 0.2], classes=2, shard_size=8)
     assert (two.input_shape, two.weights[0].value.shape, two.shard_size) == ((2, 5), (300, 10), 8)
     # What is given is used, the other is the default.
     assert nn.build_model("lenet5", mean=[0.25]).layers[0].describe() == {"mean": [0.25], "std": [0.3081]}

@@ -6,6 +6,7 @@ import pytest
 from npl0 import nn
 from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
+from npl0.training.metrics import count_correct
 
 
 def build(dtype=np.float32, shard_size=4, seed=0, dropout=0.0, norm=True):
@@ -128,12 +129,33 @@ def test_images_that_cannot_be_classified_are_refused(images, message):
 
 
 @pytest.mark.parametrize(
-    ("n_images", "shape", "n_labels"), [(3, (1, 8, 8), 4), (3, (1, 8, 8), 2), (0, (1, 8, 8), 0), (3, (8, 8), 3)]
+    ("n_images", "shape", "labels", "message"),
+    [
+        (
+            3,
+            (1, 8, 8),
+            np.zeros(4, int),
+            r"labels must be a NumPy array of 3 integers, one per image, not int64 \(4,\)",
+        ),
+        (3, (1, 8, 8), np.zeros(1, int), r"not int64 \(1,\)"),
+        (3, (1, 8, 8), np.zeros((3, 1), int), r"not int64 \(3, 1\)"),
+        (3, (1, 8, 8), np.int64(1), "not int64"),
+        (3, (1, 8, 8), 1, "not int"),
+        (3, (1, 8, 8), [0, 1, 1], "not list"),
+        (3, (1, 8, 8), np.array(["0", "1", "1"]), r"not <U1 \(3,\)"),
+        (3, (1, 8, 8), np.eye(3, dtype=int), r"one-hot labels become integers by labels\.argmax"),
+        (3, (1, 8, 8), np.array([0, -1, 1]), "labels has -1 at index 1"),
+        (3, (1, 8, 8), np.array([0, 10**6, 1]), "labels has 1000000 at index 1"),
+        (0, (1, 8, 8), np.zeros(0, int), "images: there is none"),
+        (3, (8, 8), np.zeros(3, int), r"must have shape \(N, 1, 8, 8\), not \(3, 8, 8\)"),
+    ],
 )
-def test_a_batch_that_does_not_fit_is_refused(workers, n_images, shape, n_labels):
-    images, labels = np.zeros((n_images, *shape), np.uint8), np.zeros(n_labels, int)
-    with pytest.raises(ValueError, match=r"must have shapes \(N, 1, 8, 8\) and \(N,\), N >= 1, not"):
-        build().loss_and_gradients(images, labels, workers, (0,))
+def test_a_batch_that_does_not_fit_is_refused(workers, n_images, shape, labels, message):
+    images, network = np.zeros((n_images, *shape), np.uint8), build()
+    with pytest.raises(ValueError, match=message):
+        network.loss_and_gradients(images, labels, workers, (0,))
+    with pytest.raises(ValueError, match=message):
+        count_correct(network, images, labels)
 
 
 def test_state_goes_round(batch, workers):
@@ -234,15 +256,15 @@ def test_the_memory_of_predictions_is_bounded_whatever_the_number_of_threads(nam
     images = generator.integers(0, 256, (300, *network.input_shape)).astype(np.uint8)
     network.predict(images[:1])
     logits = network.predict(images)
-    size = network._scratch[0][0].shard.size
+    size = network._work.scratch[0][0].shard.size
     for lanes in (1, 3):
         monkeypatch.setattr("npl0.nn.network.LANES_BYTES", lanes * size - 1)
-        network._scratch = network._scratch[:1]
+        network._work.scratch = network._scratch[:1]
         with Workers(16) as workers:
             np.testing.assert_array_equal(network.predict(images, workers), logits)
-        assert [scratch[0].shard.size > 0 for scratch in network._scratch] == [i < lanes for i in range(16)]
+        assert [scratch[0].shard.size > 0 for scratch in network._work.scratch] == [i < lanes for i in range(16)]
     # Nothing is kept for a backward pass, only the weights that Winograd's algorithm has transformed.
-    arrays = {name for scratch in network._scratch for layer in scratch for name, _ in layer._own._arrays}
+    arrays = {name for scratch in network._work.scratch for layer in scratch for name, _ in layer._own._arrays}
     assert arrays <= {"u"}
 
 

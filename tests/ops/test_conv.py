@@ -91,8 +91,8 @@ def test_the_weights_gradient_does_not_depend_on_whether_grad_x_is_wanted(genera
     x, w = (generator.standard_normal(shape).astype(dtype) for shape in ((2, 6, 6, 3), (4, 2, 3, 3)))
     y, cols = conv.conv2d_forward(x, w, np.zeros(4, dtype))
     grad_y = generator.standard_normal(y.shape).astype(dtype)
-    grad_x, grad_w = conv.conv2d_backward(grad_y, cols, w, x.shape, new=dirty)
-    none, other_w = conv.conv2d_backward(grad_y, cols, w, x.shape, need_grad_x=False)
+    grad_x, grad_w = conv.conv2d_backward(grad_y, cols, w, x.shape, 1, 0, new=dirty)
+    none, other_w = conv.conv2d_backward(grad_y, cols, w, x.shape, 1, 0, need_grad_x=False)
     assert none is None
     assert {array.dtype for array in (y, grad_x, grad_w)} == {dtype}
     np.testing.assert_array_equal(grad_w, other_w)

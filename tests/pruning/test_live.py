@@ -71,7 +71,7 @@ def test_a_result_counts_the_live_weights_of_its_model(method):
     results = Path(__file__).parents[2] / "experiments" / "results" / "main"
     folder = next(results.glob(f"lenet5-mnist-{method}-*-s0"))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    live = live_masks(masks_of(npl0.load_model(folder)[0]))
+    live = live_masks(masks_of(npl0.load_model(folder)))
     counts = [int(mask.sum()) for mask in live.values()]
     assert [row["live"] for row in result["layers"]] == counts
     assert result["weights_live"]["retrained"] == sum(counts) < result["nnz"]["weights"]

@@ -83,9 +83,16 @@ def test_masks_that_do_not_fit_are_refused(build):
         ValueError, match=r"masks are needed for conv1\.weight, fc1\.weight, fc2\.weight, but were given"
     ):
         apply_masks(network, {"conv1.weight": masks["conv1.weight"]})
-    for wrong in (np.ones((5, 21), bool), np.ones((5, 20))):
-        with pytest.raises(ValueError, match=r"the mask of fc2\.weight must be bool of shape \(5, 20\), not"):
-            apply_masks(network, {**masks, "fc2.weight": wrong})
+    for wrong in (np.ones((5, 21), bool), np.ones((5, 20)), np.ones((5, 20), bool).tolist()):
+        for use in (apply_masks, FixedMask):
+            with pytest.raises(ValueError, match=r"the mask of fc2\.weight must be bool of shape \(5, 20\), not"):
+                use(network, {**masks, "fc2.weight": wrong})
+    for wrong in (np.ones((5, 20)), [True, False], 0.5, None):
+        with pytest.raises(ValueError, match="density takes bool arrays by name"):
+            density({**masks, "fc2.weight": wrong})
+    for wrong in ({}, 0.5, [masks["fc2.weight"]], None):
+        with pytest.raises(ValueError, match="density takes bool arrays by name, at least one"):
+            density(wrong)
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(float)), st.data())

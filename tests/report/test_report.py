@@ -52,7 +52,7 @@ def test_the_page_holds_what_the_run_recorded(finished, command, data_in):
     assert data["comparison"] is None and run["missing"] == []
     assert run["result"] == json.loads((folder / "result.json").read_text())
     assert len(run["rows"]) == 3 and len(run["course"]) == 4 and len(run["sentences"]) == 3
-    network, _ = npl0.load_model(folder)
+    network = npl0.load_model(folder)
     final = [np.count_nonzero(weight.value) for weight in network.weights]
     assert [row[2] for row in run["left"]["layers"]] == final == run["film"]["moments"][-1]["kept"]
     assert all(0 < live <= kept for _, _, kept, _, _, live in run["left"]["layers"])

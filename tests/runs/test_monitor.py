@@ -217,5 +217,5 @@ def test_layers_that_are_not_a_chain_are_not_examined():
 
 @pytest.mark.parametrize("folder", sorted(RESULTS.glob("main/*l0*")), ids=lambda folder: folder.name)
 def test_the_runs_of_the_readme_have_no_bottleneck(folder):
-    network, _ = load_model(folder)
+    network = load_model(folder)
     assert messages({weight.name: weight.value != 0 for weight in network.weights}, network) == []

@@ -23,7 +23,7 @@ def test_a_run_records_every_moment(run, tmp_path, runs, method):
     moments = [(MOMENTS[stage], epoch) for stage, epoch, _ in arrays["moments"]]
     trained = [("start", 0), ("train", 1), ("train", 2)]
     assert moments == trained + [("pruned", 2), ("retrain", 1)] * (method != "dense")
-    network, _ = npl0.load_model(folder)
+    network = npl0.load_model(folder)
     final = [np.count_nonzero(weight.value) for weight in network.weights]
     assert arrays["kept"][-1].tolist() == final
     assert [shape for _, shape in header["layers"]] == [[300, 784], [100, 300], [10, 100]]

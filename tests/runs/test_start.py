@@ -125,7 +125,7 @@ def test_every_spelling_of_a_start_gives_one_name(dense, monkeypatch, runs):
 def test_a_start_that_may_have_seen_the_validation_split_is_refused(run, dense, tmp_path, runs):
     assert run("--method", "dense", "--epochs", "1", "--validation", "300", out=tmp_path / "split")[0] == 0
     split, unknown = runs.folder_in(tmp_path / "split"), tmp_path / "unknown.npz"
-    save_model(unknown, load_model(split)[0])
+    save_model(unknown, load_model(split))
     flags = ("--method", "magnitude", "--epochs", "0", "--retrain-epochs", "0", "--init-from")
     for source, seed in ((dense, 0), (unknown, 0), (split, 1)):
         code, _, err = run(*flags, str(source), "--validation", "300", "--seed", str(seed))

@@ -33,7 +33,7 @@ def test_images():
     ],
 )
 def test_a_stored_network_classifies_every_test_image_as_before(run, expected, test_images, tmp_path):
-    network, _ = npl0.load_model(RUNS / "main" / run)
+    network = npl0.load_model(RUNS / "main" / run)
     before = {name: value.copy() for name, value in network.state().items()}
     small = compact(network)
     assert sizes(small) == expected and small.name == network.name
@@ -45,12 +45,12 @@ def test_a_stored_network_classifies_every_test_image_as_before(run, expected, t
     # Nothing is left to remove, and the model file takes it.
     assert sizes(compact(small)) == expected
     npl0.save_model(tmp_path / "small.npz", small)
-    loaded, _ = npl0.load_model(tmp_path / "small.npz")
+    loaded = npl0.load_model(tmp_path / "small.npz")
     np.testing.assert_array_equal(loaded.predict(test_images[:9]), small.predict(test_images[:9]))
 
 
 def test_a_stored_vgg16_computes_the_same(generator):
-    network, _ = npl0.load_model(RUNS / "vgg16" / "vgg16-cifar10-l0-04aa45eb-s1")
+    network = npl0.load_model(RUNS / "vgg16" / "vgg16-cifar10-l0-04aa45eb-s1")
     images = generator.integers(0, 256, (8, 3, 32, 32), np.uint8)
     small, logits = compact(network), network.predict(images)
     assert np.abs(small.predict(images) - logits).max() <= 1e-5 * np.abs(logits).max()
@@ -172,7 +172,7 @@ def test_random_pruned_networks_compute_the_same(case):
 
 
 def test_a_compacted_network_trains_on_and_its_zeros_stay(workers):
-    network, _ = npl0.load_model(RUNS / "main" / "lenet5-mnist-l0-750ccc39-s0")
+    network = npl0.load_model(RUNS / "main" / "lenet5-mnist-l0-750ccc39-s0")
     dataset = npl0.load_dataset("mnist")
     small = compact(network)
     masks = {weight.name: weight.value != 0 for weight in small.weights}

@@ -43,7 +43,7 @@ def test_a_folded_vgg16_predicts_the_same(generator, tmp_path, kind, tolerance):
 
     # It is a network like any other for the model file, and the old one was not touched.
     npl0.save_model(tmp_path / "folded.npz", folded)
-    np.testing.assert_array_equal(npl0.load_model(tmp_path / "folded.npz")[0].predict(images), found)
+    np.testing.assert_array_equal(npl0.load_model(tmp_path / "folded.npz").predict(images), found)
     for value in folded.state().values():
         value[...] = 0
     for name, value in network.state().items():

@@ -57,7 +57,7 @@ def test_every_kind_of_layer_computes_the_same(dtype):
 
 @pytest.mark.parametrize("precision", reader.PRECISIONS)
 def test_the_values_are_those_of_the_precision(precision):
-    network, _ = npl0.load_model(RUNS / LENET5)
+    network = npl0.load_model(RUNS / LENET5)
     small, model = compact(network), parse(to_npl0(network, precision))
     weights = [given["weight"] for _, given in model.layers if "weight" in given]
     for weight, found in zip(small.weights, weights, strict=True):
@@ -77,8 +77,8 @@ def test_the_values_are_those_of_the_precision(precision):
     [("float32", 10_600, 0), ("float16", 6 * 1024, 1), ("int8", 4500, 3), ("codebook", 3600, 10)],
 )
 def test_lenet5_is_small_and_classifies_as_before(mnist, tmp_path, precision, most_bytes, most_different):
-    network, header = npl0.load_model(RUNS / LENET5)
-    content = to_npl0(network, precision, header["classes"])
+    network = npl0.load_model(RUNS / LENET5)
+    content = to_npl0(network, precision, network.header["classes"])
     assert len(content) <= most_bytes
     (tmp_path / "model.npl0").write_bytes(content)
     images, labels = mnist.test_images[:500], mnist.test_labels[:500]
@@ -90,7 +90,7 @@ def test_lenet5_is_small_and_classifies_as_before(mnist, tmp_path, precision, mo
 
 
 def test_the_reader_runs_alone_where_only_numpy_is(mnist, tmp_path):
-    network, _ = npl0.load_model(RUNS / LENET300)
+    network = npl0.load_model(RUNS / LENET300)
     (tmp_path / "reader.py").write_bytes(Path(reader.__file__).read_bytes())
     (tmp_path / "model.npl0").write_bytes(to_npl0(network))
     np.save(tmp_path / "images.npy", mnist.test_images[:200])

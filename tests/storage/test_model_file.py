@@ -39,9 +39,9 @@ def test_a_network_of_every_layer_comes_back(tmp_path, dtype, generator, workers
     for parameter in network.parameters:
         parameter.value -= 0.1 * parameter.grad
     npl0.save_model(tmp_path / "zoo.npz", network, classes=list("abcde"), note={"a": [1, None]})
-    stored, header = npl0.load_model(tmp_path / "zoo.npz")
+    stored = npl0.load_model(tmp_path / "zoo.npz")
     assert (stored.name, stored.input_shape, stored.dtype, stored.shard_size) == ("zoo", (2, 13, 13), dtype, 8)
-    assert (header["classes"], header["note"]) == (list("abcde"), {"a": [1, None]})
+    assert (stored.header["classes"], stored.header["note"]) == (list("abcde"), {"a": [1, None]})
     assert stored.state().keys() == network.state().keys()
     for name, value in network.state().items():
         assert stored.state()[name].tobytes() == value.tobytes(), name
@@ -84,7 +84,7 @@ def test_a_layer_of_ones_own_is_stored_too(tmp_path, generator):
     network = npl0.Network([npl0.Linear(4, 3), Square(0.1)], (4,), seed=1)
     images = generator.standard_normal((5, 4))
     npl0.save_model(tmp_path / "m.npz", network)
-    stored = npl0.load_model(tmp_path / "m.npz")[0]
+    stored = npl0.load_model(tmp_path / "m.npz")
     assert isinstance(stored.layers[1], Square)
     np.testing.assert_array_equal(stored.predict(images), network.predict(images))
     assert stored.predict(images).any()
@@ -163,7 +163,7 @@ def test_folders_without_a_model_are_told(tmp_path):
     npl0.save_model(tmp_path / "one" / "model.npz", every_layer())
     with pytest.raises(CheckpointError, match=r"it holds the runs one: name one of them"):
         npl0.load_model(tmp_path)
-    assert npl0.load_model(tmp_path / "one")[0].name == "zoo"
+    assert npl0.load_model(tmp_path / "one").name == "zoo"
 
 
 _ARRAYS = {"a": np.arange(60, dtype=np.float32), "b": np.ones((2, 3), bool), "c": np.array(7)}

@@ -136,7 +136,8 @@ class L0(Pruner):
         return ramp * sum(block.lam_per_example * e for block, e in zip(self._blocks, expected, strict=True))
 
     def after_step(self, step: Step) -> None:
-        self.map(lambda block: np.clip(block.log_alpha, -CLAMP, CLAMP, out=block.log_alpha), self._blocks)
+        values = [block.log_alpha.value[block.rows] for block in self._blocks]
+        self.map(lambda value: np.clip(value, -CLAMP, CLAMP, out=value), values)
 
     def write_test_weights(self) -> None:
         for weight, theta, gate in zip(self.network.weights, self.theta, self._test_gates(), strict=bool(self.theta)):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +323,44 @@ def test_fit_refuses_a_network_that_does_not_end_in_classes():
     network = npl0.Network([npl0.Conv2d(1, 2, 5)], (1, 28, 28))
     with pytest.raises(ValueError, match=r"the network outputs \(2, 24, 24\) per image"):
         npl0.fit(network, **_GOOD)
+
+
+# ---- pruned networks ------------------------------------------------------------------------------------------------
+
+
+def pruned_network(data, path):
+    """Prune a network to a twentieth, save it, and return what `load_model` makes of the file."""
+    network = small_network(data)
+    npl0.Magnitude(network, compression=20).finalise()
+    npl0.save_model(path, network, data)
+    return npl0.load_model(path)
+
+
+def test_a_loaded_network_keeps_its_zeros_under_a_fixed_mask(data, tmp_path):
+    network = pruned_network(data, tmp_path / "m.npz")
+    masks = npl0.masks_of(network)
+    assert npl0.density(masks) == pytest.approx(1 / 20, rel=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        npl0.fit(network, data.train_images, data.train_labels, npl0.FixedMask(network), epochs=1, quiet=True)
+    for name, mask in npl0.masks_of(network).items():
+        np.testing.assert_array_equal(mask, masks[name])
+
+
+@pytest.mark.parametrize("make", [lambda network: None, npl0.Magnitude, npl0.L0])
+def test_fit_says_that_it_changes_the_zeros_of_a_pruned_network(data, tmp_path, make):
+    network = pruned_network(data, tmp_path / "m.npz")
+    train = (data.train_images[:200], data.train_labels[:200])
+    message = r"15,086 of 15,880 weights are exactly 0.*train with the pruner npl0\.FixedMask\(network\)"
+    with pytest.warns(npl0.PruningWarning, match=message) as caught:
+        npl0.fit(network, *train, make(network), epochs=1, quiet=True)
+    assert [str(w.message) for w in caught if "exactly 0" in str(w.message)] == [str(caught[0].message)]
+    assert caught[0].filename == __file__
+
+
+def test_a_fixed_mask_does_not_write_to_the_masks_it_is_given(data):
+    network = small_network(data)
+    masks = npl0.masks_of(network)
+    pruner = npl0.FixedMask(network, masks)
+    pruner.load_state({name: np.zeros_like(mask) for name, mask in masks.items()})
+    assert npl0.density(masks) == 1 and npl0.density(pruner.masks()) == 0

@@ -259,7 +259,7 @@ def test_the_memory_of_predictions_is_bounded_whatever_the_number_of_threads(nam
     size = network._work.scratch[0][0].shard.size
     for lanes in (1, 3):
         monkeypatch.setattr("npl0.nn.network.LANES_BYTES", lanes * size - 1)
-        network._work.scratch = network._scratch[:1]
+        network._work.scratch = network._work.scratch[:1]
         with Workers(16) as workers:
             np.testing.assert_array_equal(network.predict(images, workers), logits)
         assert [scratch[0].shard.size > 0 for scratch in network._work.scratch] == [i < lanes for i in range(16)]

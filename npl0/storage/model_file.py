@@ -30,8 +30,8 @@ def save_model(path: str | Path, network: Network, data: Any = None, **header: A
     Raises
     ------
     ValueError
-        If there are more classes than outputs, an array holds NaN or infinity, or `classes` is no list, or `settings` or
-        `data` no dictionary.
+        If there are more classes than outputs, an array holds NaN or infinity, or `settings` or `data` is no
+        dictionary.
     """
     if hasattr(data, "describe"):
         header, data = {"classes": data.classes, **header}, data.describe()

@@ -54,6 +54,36 @@ def test_eval_on_other_data_says_so(command, finished, tmp_path, write_idx):
     assert code == 1 and f"takes images of shape (1, 28, 28) in at most 10 classes; {tmp_path.name} has" in err
 
 
+def test_eval_knows_the_data_of_a_model_that_was_saved_with_them(command, tmp_path):
+    data, network = npl0.load_dataset("synthetic"), npl0.build_model("lenet300")
+    npl0.save_model(tmp_path / "m.npz", network, data)
+    header = npl0.load_model(tmp_path / "m.npz").header
+    assert (header["classes"], header["data"]["fingerprint"]) == (list(data.classes), data.fingerprint)
+    code, out, err = command("eval", tmp_path / "m.npz", "--json")
+    answer = json.loads(out)
+    assert (code, err) == (0, "") and answer["same_data"] is True and answer["canonical"] is data.canonical
+    assert answer["correct"] == npl0.count_correct(network, data.test_images, data.test_labels)
+    # Of data that npl0 does not have, the name alone is no help.
+    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    npl0.save_model(tmp_path / "m.npz", network, npl0.Dataset("mine", *(getattr(data, part)[:50] for part in parts)))
+    code, _, err = command("eval", tmp_path / "m.npz")
+    assert code == 1 and "was trained on mine, which npl0 cannot load by name; give --data-dir" in err
+
+
+def test_eval_says_nothing_of_data_that_the_file_does_not_name_and_that_a_set_is_not_canonical(
+    command, tmp_path, write_idx
+):
+    data = npl0.load_dataset("synthetic")
+    for part, name in (("train", "train"), ("test", "t10k")):
+        write_idx(tmp_path / f"{name}-images-idx3-ubyte.gz", getattr(data, f"{part}_images")[:50, 0])
+        write_idx(tmp_path / f"{name}-labels-idx1-ubyte.gz", getattr(data, f"{part}_labels")[:50].astype(np.uint8))
+    npl0.save_model(tmp_path / "m.npz", npl0.build_model("lenet300"))
+    code, out, err = command("eval", tmp_path / "m.npz", "--data-dir", tmp_path)
+    assert (code, err) == (0, "") and f"test images of {tmp_path.name} (not the canonical set)" in out
+    _, out, _ = command("eval", tmp_path / "m.npz", "--data-dir", tmp_path, "--json")
+    assert json.loads(out)["same_data"] is None and json.loads(out)["canonical"] is False
+
+
 def test_eval_reads_rgb_data_for_a_network_that_takes_it(command, tmp_path):
     generator = np.random.default_rng(0)
     for part in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):

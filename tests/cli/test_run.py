@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -123,3 +124,28 @@ def test_main_runs_the_commands(capsys):
     assert main(["--version"]) == 0 and capsys.readouterr().out == f"npl0 {__version__}\n"
     assert main(["evla"]) == 2 and "'evla' is no command: did you mean 'eval'?" in capsys.readouterr().err
     assert main(["run", "--dry-run"]) == 0 and "# run folder: runs/lenet5-mnist-l0-" in capsys.readouterr().out
+
+
+def test_a_run_in_a_thread_of_the_users_program_gives_the_bits_of_one_in_the_main_thread(tmp_path):
+    flags = [
+        "--model",
+        "mlp:8",
+        "--data",
+        "synthetic",
+        "--epochs",
+        "1",
+        "--retrain-epochs",
+        "1",
+        "--method",
+        "magnitude",
+        "--threads",
+        "2",
+        "--quiet",
+    ]
+    codes = [run_module.main([*flags, "--out", str(tmp_path / "main")])]
+    thread = threading.Thread(target=lambda: codes.append(run_module.main([*flags, "--out", str(tmp_path / "thread")])))
+    thread.start()
+    thread.join()
+    assert codes == [0, 0]
+    one, other = (next((tmp_path / name).iterdir()) / "model.npz" for name in ("main", "thread"))
+    assert one.read_bytes() == other.read_bytes()

@@ -5,6 +5,7 @@ import pytest
 
 from npl0.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Network, ReLU, Standardise
 from npl0.nn.layers import Context, he_normal
+from npl0.storage.description import build_described, describe_network
 
 # Each layer, the shape of an example, what must come out, and the multiply-adds.
 LAYERS = [
@@ -208,3 +209,13 @@ def test_the_base_class_has_no_computation():
     for call in (lambda: Layer().forward(np.ones(1), Context()), lambda: Layer().backward(np.ones(1), None, Context())):
         with pytest.raises(NotImplementedError):
             call()
+
+
+def test_one_number_standardises_every_channel(generator):
+    x = generator.integers(0, 256, (3, 2, 5, 4)).astype(np.uint8)
+    one, three = Standardise(0.4, 0.25), Standardise([0.4] * 3, [0.25] * 3)
+    assert one.output_shape((3, 2, 5)) == (3, 2, 5) and repr(one) == "Standardise(0.4, 0.25)"
+    np.testing.assert_array_equal(one.forward(x, Context())[0], three.forward(x, Context())[0])
+    network = Network([one, Flatten(), Linear(30, 2)], (3, 2, 5))
+    again = build_described(describe_network(network))
+    assert again.layers[0].describe() == {"mean": 0.4, "std": 0.25}

@@ -127,21 +127,8 @@ def test_main_runs_the_commands(capsys):
 
 
 def test_a_run_in_a_thread_of_the_users_program_gives_the_bits_of_one_in_the_main_thread(tmp_path):
-    flags = [
-        "--model",
-        "mlp:8",
-        "--data",
-        "synthetic",
-        "--epochs",
-        "1",
-        "--retrain-epochs",
-        "1",
-        "--method",
-        "magnitude",
-        "--threads",
-        "2",
-        "--quiet",
-    ]
+    text = "--model mlp:8 --data synthetic --epochs 1 --retrain-epochs 1 --method magnitude --threads 2 --quiet"
+    flags = text.split()
     codes = [run_module.main([*flags, "--out", str(tmp_path / "main")])]
     thread = threading.Thread(target=lambda: codes.append(run_module.main([*flags, "--out", str(tmp_path / "thread")])))
     thread.start()

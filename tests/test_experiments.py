@@ -53,3 +53,17 @@ def test_the_measured_step_trains_every_parameter(monkeypatch, variant):
     # Only gates make weights exactly 0.
     assert any((weight.value == 0).any() for weight in network.weights) == (variant == "gated")
     assert npl0_step.step_macs(network, 128) == 128 * (3 * 266_200 - 784 * 300)
+
+
+def test_extreme_settings_end_in_sane_results_or_clear_errors(monkeypatch, capsys):
+    extremes = importlib.import_module("extremes")
+    monkeypatch.setattr(extremes, "MODEL", "mlp:30-20")
+    monkeypatch.setattr(extremes.sys, "argv", ["extremes.py", "--images", "200", "--epochs", "2"])
+    with np.errstate(all="ignore"):
+        assert extremes.main() == 0
+    out = capsys.readouterr().out
+    assert "FAILED" not in out and out.count("refused: at step") >= 2 and "the checkpoint of the epoch before" in out
+    # A case whose outcome is not sane is noticed.
+    monkeypatch.setattr(extremes.npl0, "count_correct", lambda *_: 1 / 0)
+    with np.errstate(all="ignore"):
+        assert extremes.main() == 1

@@ -1,11 +1,14 @@
-"""Train under extreme settings and on odd data, and compare float32 with float64: `python experiments/extremes.py`.
+"""Train under extreme settings, on odd data, in both precisions, and long: `python experiments/extremes.py`.
 
 Every case must end in a sane result (finite weights, an accuracy, counts that add up) or in an error that names step,
-stage and tensor. Exits with code 1 otherwise. Takes a minute.
+stage and tensor. float32 must stay near float64, and a training of 1,000 epochs must not gain memory or file handles.
+Exits with code 1 otherwise. Takes a minute or two.
 """
 
 import argparse
 import contextlib
+import os
+import resource
 import sys
 import tempfile
 import warnings
@@ -91,7 +94,14 @@ def outcome(case: dict[str, Any], images: np.ndarray, labels: np.ndarray, folder
 def keeps_the_last_checkpoint(images: np.ndarray, labels: np.ndarray, folder: Path) -> str:
     """Let a training diverge in a late epoch, and go on from its checkpoint at a lower rate; say in which epoch."""
     checkpoint = folder / "late.npz"
-    recipe = {**RECIPE, "epochs": 200, "optimizer": "sgd", "learning_rate": 100.0, "warmup_epochs": 4000.0}
+    recipe = {
+        **RECIPE,
+        "epochs": 200,
+        "optimizer": "sgd",
+        "learning_rate": 100.0,
+        "warmup_epochs": 1000.0,
+        "weight_decay": 1.0,
+    }
     try:
         npl0.fit(npl0.build_model(MODEL), images, labels, checkpoint=checkpoint, **recipe)
     except npl0.DivergedError as error:
@@ -140,11 +150,40 @@ def float32_against_float64(images: np.ndarray, labels: np.ndarray, epochs: int)
     return [*found, ["answers that agree", f"{same:.2%}", "", "", ""]]
 
 
+class Meter(npl0.Observer):
+    """Notes memory and open files after every epoch."""
+
+    def __init__(self) -> None:
+        self.memory, self.files = [], []
+
+    def after_epoch(self, progress, row) -> None:
+        self.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        self.files.append(len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
+
+
+def many_epochs(epochs: int) -> str:
+    """Train a tiny network for many epochs; return how much memory and how many file handles it gained."""
+    images = np.random.default_rng(0).random((64, 20), np.float32)
+    network = npl0.Network([npl0.Linear(20, 10), npl0.ReLU(), npl0.Linear(10, 4)], (20,))
+    pruner, meter = npl0.L0(network), Meter()
+    stage = npl0.Stage("train", npl0.Recipe(epochs=epochs, batch_size=32))
+    optimizer = stage.begin(pruner, len(images))
+    with npl0.Workers(2) as workers:
+        npl0.train_stage(stage, network, pruner, optimizer, images, np.arange(64) % 4, workers, None, meter)
+    early = epochs // 10
+    gained, files = meter.memory[-1] - meter.memory[early], meter.files[-1] - meter.files[early]
+    assert gained < 2 and files == 0, (gained, files)
+    return f"{epochs:,} epochs: {gained:.1f} MB and {files} file handles gained after the first {early}"
+
+
 def main() -> int:
     """Run every case, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=5000, metavar="N", help="MNIST images to train on (default 5000)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="epochs in both precisions (default 6)")
+    parser.add_argument(
+        "--long", type=int, default=1000, metavar="N", help="epochs of the long training (default 1000)"
+    )
     options = parser.parse_args()
     data = npl0.load_dataset("mnist")
     images, labels = data.train_images[: options.images], data.train_labels[: options.images].astype(np.int64)
@@ -161,6 +200,7 @@ def main() -> int:
     found = float32_against_float64(images, labels, options.epochs)
     print("\nfloat32 against float64")
     print(table(["epoch", "loss", "differs by", "kept", "by"], found))
+    print(f"\n{many_epochs(options.long)}")
     return 1 if failed else 0
 
 

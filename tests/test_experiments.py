@@ -58,7 +58,7 @@ def test_the_measured_step_trains_every_parameter(monkeypatch, variant):
 def test_extreme_settings_end_in_sane_results_or_clear_errors(monkeypatch, capsys):
     extremes = importlib.import_module("extremes")
     monkeypatch.setattr(extremes, "MODEL", "mlp:30-20")
-    monkeypatch.setattr(extremes.sys, "argv", ["extremes.py", "--images", "200", "--epochs", "2"])
+    monkeypatch.setattr(extremes.sys, "argv", ["extremes.py", "--images", "200", "--epochs", "2", "--long", "20"])
     with np.errstate(all="ignore"):
         assert extremes.main() == 0
     out = capsys.readouterr().out

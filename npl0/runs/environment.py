@@ -20,11 +20,15 @@ def what_bits_depend_on() -> dict[str, Any]:
         "npl0": __version__,
         "python": sys.version.split()[0],
         **{name: version(name) for name in ("numpy", "scipy", "numba")},
-        "blas": [
-            {key: pool.get(key) for key in ("internal_api", "version", "architecture")}
-            for pool in threadpool_info()
-            if pool.get("user_api") == "blas"
-        ],
+        # In a fixed order: that of loading depends on which library was imported first.
+        "blas": sorted(
+            [
+                {key: pool.get(key) for key in ("internal_api", "version", "architecture")}
+                for pool in threadpool_info()
+                if pool.get("user_api") == "blas"
+            ],
+            key=str,
+        ),
         "machine": platform.machine(),
         "cpu": cpu_name(),
     }

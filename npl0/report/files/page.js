@@ -146,13 +146,15 @@ class Film {
 
   makeMaps() {
     const cells = this.layers.map((layer) => layer.rows * layer.columns);
-    const order = cells.map((n, i) => i).sort((a, b) => cells[b] - cells[a] || a - b);
+    // A layer with more than half of all cells comes first, over the whole width.
+    const large = cells.findIndex((n) => n > sum(cells) / 2);
+    const order = cells.map((n, i) => i).sort((a, b) => (b === large) - (a === large) || a - b);
     this.maps = [];
     this.find(".maps").classList.toggle("few", order.length < 5);
     for (const i of order) {
       // The filters show the first layer already.
       if (i === 0 && this.hasFilters) continue;
-      const figure = add(this.find(".maps"), "figure", { class: cells[i] > sum(cells) / 2 ? "large" : "small" });
+      const figure = add(this.find(".maps"), "figure", { class: i === large ? "large" : "small" });
       const caption = add(figure, "figcaption");
       add(caption, "b", {}, this.layers[i].name);
       add(caption, "span", {}, this.layers[i].note);
@@ -485,6 +487,9 @@ function showRun(main, run, number, several) {
     return there ? show(part) : part.remove();
   });
 }
+
+// On paper, nothing can be opened.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));
 
 async function showPage() {
   const main = document.querySelector("main");

@@ -8,12 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from npl0 import load_model
+from npl0.training.metrics import WeightCount
+
 RESULTS = Path(__file__).parent / "results"
 
-HEADER = [
-    "| network, method | seeds | epochs | trained | pruned | retrained | weights kept | compression | seconds |",
-    "|---|---|---|---|---|---|---|---|---|",
-]
+COLUMNS = "seeds", "epochs", "trained", "pruned", "retrained", "kept", "compression", "live", "effective", "seconds"
+HEADER = [f"| network, method | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
 
 
 def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -21,6 +22,11 @@ def load_results(folder: Path = RESULTS) -> dict[tuple[str, ...], list[dict[str,
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
+        # Runs of before npl0 counted live weights: from the pruned network; a dense one has no other weights.
+        if "weights_live" not in result:
+            stored = path.with_name("model.npz").is_file()
+            count = WeightCount.of_network(load_model(path.parent)) if stored else None
+            result["weights_live"] = {"retrained": count.live if count else result["size"]["weights"]}
         width = result["config"].get("width", 1)
         network = result["model"] + (f" at width {width:g}" if width != 1 else "")
         criterion = f" ({result['config']['magnitude']['criterion']})" if result["method"] == "magnitude" else ""
@@ -60,6 +66,8 @@ def rows() -> list[str]:
             *accuracies,
             spread([result["nnz"]["weights"] for result in results], "{:,.0f}"),
             spread([result["compression_ratio"] for result in results], "{:.1f}x"),
+            spread([result["weights_live"]["retrained"] for result in results], "{:,.0f}"),
+            spread([result["size"]["weights"] / result["weights_live"]["retrained"] for result in results], "{:.1f}x"),
             spread([sum(result["seconds"].values()) for result in results], "{:.0f}"),
         ]
         lines.append(f"| {' | '.join(cells)} |")

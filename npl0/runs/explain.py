@@ -131,6 +131,8 @@ def _retraining(result: dict[str, Any]) -> Iterator[str]:
     change = f"{abs(gain):,} {'more' if gain > 0 else 'fewer'} image{' is' if abs(gain) == 1 else 's are'} right"
     if lost > chance and gain > 0:
         yield f"It won back {gain:,} of the {lost:,} images that pruning had lost."
+    elif gain == 0:
+        yield "As many images are right as before it: there was little to repair."
     elif abs(gain) <= chance:
         yield f"{change}, no more than chance gives (about {chance:.0f}): there was little to repair."
     elif gain > 0:

@@ -37,6 +37,8 @@ setup(
         "images": IMAGES,
         "download": DOWNLOAD,
         "plot": ["matplotlib>=3.8"],
+        # For the parity tests and the benchmarks. Its CPU build is enough.
+        "parity": ["torch>=2.4"],
         "docs": [
             *("sphinx>=8.1", "myst-parser>=4", "furo>=2024.8", "latex2mathml>=3.77"),
             *("jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"),

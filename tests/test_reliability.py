@@ -47,3 +47,49 @@ def test_the_scripts_see_a_changed_bit_and_ignore_the_times(monkeypatch, tmp_pat
     assert kill_test.difference(whole, contents(layers="b\n")) == ["layers.csv"]
     assert kill_test.difference(whole, contents(kept=2)) == ["snapshots.npz: kept.npy"]
     assert kill_test.difference(whole, dict(reversed(whole.items()))) == ["the order of the arrays"]
+
+
+PLANTED = """
+import pathlib, shutil, sys
+import mutants
+
+base = pathlib.Path(sys.argv[1])
+shutil.copytree(mutants.ROOT / "npl0", base / "npl0", ignore=shutil.ignore_patterns("*.gz"))
+shutil.copytree(mutants.ROOT / "tests" / "ops", base / "tests" / "ops")
+for name in ("pyproject.toml", "tests/conftest.py"):
+    shutil.copy2(mutants.ROOT / name, base / name)
+names = ("test_cross_entropy_by_hand", "test_cross_entropy_of_shards_adds_up")
+mutants.stages_of = lambda file: [[f"tests/ops/test_elementwise.py::{name}" for name in names]]
+for original, mutant in (("batch_size or n", "n"), ("[labels, columns] -=", "[labels, columns] +="), ("(n)", "(0, n)")):
+    start = (base / "npl0/ops/loss.py").read_text("utf-8").rindex(original)
+    place = "npl0/ops/loss.py:1:1"
+    print(*mutants.judge(base, mutants.Mutant(place, original, mutant, start, start + len(original))))
+"""
+
+
+def test_planted_mutants_die_and_the_equivalent_one_survives(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(EXPERIMENTS))
+    command = [sys.executable, "-c", PLANTED, str(tmp_path)]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=300)
+    assert done.stdout.splitlines() == [
+        "killed ops/test_elementwise.py::test_cross_entropy_of_shards_adds_up",
+        "killed ops/test_elementwise.py::test_cross_entropy_by_hand[float32]",
+        "survived ",
+    ], done.stderr
+
+
+def test_mutants_change_code_alone(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    mutants = importlib.import_module("mutants")
+    for mutant in mutants.sample(200, 0):
+        file = mutant.place.split(":")[0]
+        source = (mutants.ROOT / file).read_bytes()
+        assert source[mutant.start : mutant.end].decode() == mutant.original != mutant.mutant
+        compile(source[: mutant.start] + mutant.mutant.encode() + source[mutant.end :], file, "exec")
+    found = {(mutant.original, mutant.mutant) for mutant in mutants.mutants_of("npl0/ops/loss.py")}
+    assert {("batch_size or n", "(batch_size and n)"), ("axis=0", "axis=1"), ("1", "(2)")} < found
+    assert {("grad /= total", "grad *= total"), ("grad /= total", "pass")} < found
+    # Sampling is repeatable, and a longer sample begins with the shorter one; the files take turns.
+    short = mutants.sample(30, 1)
+    assert short == mutants.sample(60, 1)[:30] != mutants.sample(30, 2)
+    assert len({mutant.place.split(":")[0] for mutant in short[:20]}) == 20

@@ -1,4 +1,4 @@
-"""npl0 computes the same numbers as PyTorch. The tests are skipped where PyTorch is not installed."""
+"""npl0 computes the same numbers as PyTorch. The tests need PyTorch, the extra `parity`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from npl0.ops.loss import softmax_cross_entropy
 from npl0.pruning.base import Step
 from npl0.training.optimizers import SGD, Adam, Optimizer
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the comparison needs PyTorch, the extra parity")
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

@@ -76,3 +76,17 @@ def test_a_result_counts_the_live_weights_of_its_model(method):
     assert [row["live"] for row in result["layers"]] == counts
     assert result["weights_live"]["retrained"] == sum(counts) < result["nnz"]["weights"]
     assert result["effective_compression"] == 430_500 / sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "effective"),
+    [
+        (WeightCount(100, 20, 10), "20 of 100 weights (5.0x), live 10 (10.0x)", 10),
+        (WeightCount(1200, 1100, 1100), "1,100 of 1,200 weights (1.1x)", 1200 / 1100),
+        (WeightCount(100, 20), "20 of 100 weights (5.0x)", None),
+        (WeightCount(100, 20, 0), "20 of 100 weights (5.0x), live none", np.inf),
+        (WeightCount(100, 0, 0), "0 of 100 weights (all pruned)", np.inf),
+    ],
+)
+def test_counts_are_told_with_their_ratios(count, text, effective):
+    assert (str(count), count.effective_compression) == (text, effective)

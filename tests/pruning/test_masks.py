@@ -177,3 +177,14 @@ def test_l0_does_not_count_weights_that_are_zero_already(build):
     assert density(pruner.masks()) == density(masks)
     for name, mask in pruner.masks().items():
         np.testing.assert_array_equal(mask, masks[name])
+
+
+def test_a_loaded_state_of_fixed_masks_holds_the_loaded_masks(build):
+    network = build()
+    masks, everything = half_masks(network), {w.name: np.ones(w.value.shape, bool) for w in network.weights}
+    pruner = FixedMask(network, everything)
+    pruner.load_state({name: mask.copy() for name, mask in masks.items()})
+    for name, mask in pruner.masks().items():
+        np.testing.assert_array_equal(mask, masks[name])
+    for weight in network.weights:
+        np.testing.assert_array_equal(weight.value != 0, masks[weight.name])

@@ -420,7 +420,7 @@ def five_calls(drawn: Any, names: dict[str, Any], c: dict[str, str]) -> None:
         ),
         ("pruner.\nread_gradients", "blue", "price, p = ...\ngradients = ..."),
         ("optimizer.\nstep", "orange", "adam(...)"),
-        ("pruner.\nafter_step", "blue", "(nothing: it is for\nother methods)"),
+        ("pruner.\nafter_step", "blue", "(nothing)"),
     )
     between = (
         "weights",

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "npl0"
 
 # The one list of rooms: a room is a folder, or a file directly in npl0, and may import only rooms of lower floors.
 FLOORS = {
-    1: ("runtime",),
+    1: ("declare", "runtime"),
     2: ("ops",),
     3: ("nn",),
     4: ("pruning", "storage"),
@@ -26,7 +26,7 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 CORE = ("runtime", "ops", "nn", "pruning", "training")
 # The package: 8,000 lines, 900 for reports and explanations of a run, 1,700 for the sparse runtime and its exports.
-CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3900, 8000 + 900 + 1700, 300
+CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3800, 8000 + 900 + 1700, 300
 
 
 def room_of(path: Path) -> str:

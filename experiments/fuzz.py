@@ -29,9 +29,9 @@ from fuzz_files import DAMAGES, bad_npy, bad_npz, bad_tar, big_picture, npy, pic
 from npl0.cli.run import resolve
 from npl0.data.cifar10 import BATCH_MD5, RECORD, _write_archive
 from npl0.data.mnist import SHA256
+from npl0.declare import Npl0Error
 from npl0.runs.build import build_network
 from npl0.runs.checkpoint import Checkpoint, TrainingState
-from npl0.runtime.settings import Npl0Error
 from npl0.settings.toml import format_toml
 from npl0.storage.description import describe_network
 from npl0.training.loop import Stage

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["npl0.storage", "npl0.data", "npl0.sett
     import npl0.storage.description
     import npl0.storage.model_file  # noqa: F401
     from fuzz import data_readers, network_readers
-    from npl0.runtime.settings import Npl0Error
+    from npl0.declare import Npl0Error
 
 
 def main() -> None:

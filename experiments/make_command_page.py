@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 from npl0.__main__ import COMMANDS
 from npl0.cli.run import build_parser
+from npl0.declare import allowed_range, declared
 from npl0.nn.models import MODELS, build_model
-from npl0.runtime.settings import allowed_range, declared
 from npl0.settings.flags import Parser, flag_name
 from npl0.settings.presets import INIT_PRESETS, METHOD_PRESETS, MODEL_PRESETS, QUICK
 from npl0.settings.sections import SECTIONS, RunConfig

@@ -2,6 +2,8 @@ from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import channel_statistics as channel_statistics
 from .data import load_dataset as load_dataset
+from .declare import ConfigError as ConfigError
+from .declare import Npl0Error as Npl0Error
 from .nn import AvgPool2d as AvgPool2d
 from .nn import BatchNorm as BatchNorm
 from .nn import Conv2d as Conv2d
@@ -33,8 +35,6 @@ from .pruning import masks_of as masks_of
 from .runs import PruningWarning as PruningWarning
 from .runs import fit as fit
 from .runs import measure_layers as measure_layers
-from .runtime import ConfigError as ConfigError
-from .runtime import Npl0Error as Npl0Error
 from .runtime import Workers as Workers
 from .sparse import compact as compact
 from .sparse import fold_batchnorm as fold_batchnorm

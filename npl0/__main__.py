@@ -5,7 +5,7 @@ import sys
 
 from npl0 import __version__
 from npl0.cli.guard import exit_with
-from npl0.runtime.settings import suggest
+from npl0.declare import suggest
 
 # Each command is the `main` of the file of its name in `npl0.cli`.
 COMMANDS = {

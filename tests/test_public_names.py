@@ -28,7 +28,9 @@ def test_every_name_of_a_stub_exists(name):
 def test_public_names_are_those_of_their_packages():
     for public in npl0.__all__:
         homes = [importlib.import_module(name) for name in PACKAGES if name != "npl0"]
-        assert any(getattr(home, public, None) is getattr(npl0, public) for home in homes if public in home.__all__)
+        here = getattr(npl0, public)
+        in_a_stub = any(getattr(home, public, None) is here for home in homes if public in home.__all__)
+        assert in_a_stub or here.__module__ == "npl0.declare"
 
 
 def test_importing_the_package_imports_no_numpy():

@@ -7,7 +7,7 @@ from typing import Any
 from npl0 import data
 from npl0.cli.guard import guard
 from npl0.data.registry import DATASETS
-from npl0.runtime.settings import suggest
+from npl0.declare import suggest
 from npl0.settings.flags import Parser
 
 DOWNLOADED = tuple(name for name, source in DATASETS.items() if not source.place)

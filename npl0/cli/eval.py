@@ -5,7 +5,7 @@ from typing import Any
 
 from npl0 import data, runs, runtime, sparse, storage, training
 from npl0.cli.guard import guard, note
-from npl0.runtime.settings import ConfigError
+from npl0.declare import ConfigError
 from npl0.settings.flags import Parser, add_thread_flag
 
 

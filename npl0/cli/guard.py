@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from npl0.runtime.settings import Npl0Error
+from npl0.declare import Npl0Error
 
 
 def guard(work: Callable[[], int | None], prog: str, interrupted: str = "interrupted") -> int:

@@ -6,8 +6,8 @@ from typing import Any
 from npl0 import runs, storage, training
 from npl0.cli.guard import guard
 from npl0.cli.run import resolve
+from npl0.declare import ConfigError
 from npl0.nn.models import model_names
-from npl0.runtime.settings import ConfigError
 from npl0.settings.flags import Parser
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from npl0.declare import Npl0Error
 from npl0.ops.loss import check_labels
 from npl0.runtime import rng
-from npl0.runtime.settings import Npl0Error
 
 MAX_CLASSES = 65_536
 

@@ -17,7 +17,7 @@ import numpy as np
 from npl0.data.dataset import DataError, Dataset
 from npl0.data.packed import listing, name_of
 from npl0.data.registry import DATASETS
-from npl0.runtime.settings import suggest
+from npl0.declare import suggest
 from npl0.storage.archive import read_npz
 from npl0.storage.files import reported
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from npl0.declare import suggest
 from npl0.nn.base import Context, Shape, whole
 from npl0.nn.layers import Affine
 from npl0.ops import conv, winograd, winograd3x3
 from npl0.runtime.scratch import Allocator, fresh
-from npl0.runtime.settings import suggest
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)

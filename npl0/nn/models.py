@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 
 from npl0 import nn
-from npl0.runtime.settings import suggest
+from npl0.declare import suggest
 
 Shape = tuple[int, ...]
 Layers = list["nn.Layer"]

@@ -24,8 +24,16 @@ def softmax_cross_entropy(
     loss = sum_n (log sum_c exp(logits[c, n]) - logits[label_n, n]) / batch_size
     grad_logits[c, n] = (softmax(logits)[c, n] - [c == label_n]) / batch_size
 
-    for logits (classes, N), labels (N,) that `check_labels` takes, and a mini-batch of `batch_size` examples (default:
-    N). Returned between the two is the number of examples whose largest logit is their label's.
+    Parameters
+    ----------
+    logits : (classes, N); labels : (N,), which `check_labels` takes.
+    batch_size : the number of examples in the whole mini-batch; default N.
+
+    Returns
+    -------
+    loss : this shard's contribution to the mean loss of the mini-batch.
+    correct : the number of examples whose largest logit is that of their label.
+    grad_logits : (classes, N).
     """
     n = logits.shape[1]
     batch_size = batch_size or n

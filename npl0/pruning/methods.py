@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from npl0.declare import ConfigError, Settings, setting
 from npl0.ops.schedules import SCHEDULES
-from npl0.runtime.settings import ConfigError, Settings, setting
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from npl0.declare import ConfigError, Npl0Error
 from npl0.nn.network import Network
 from npl0.runs.snapshots import MOMENTS, RANGES
-from npl0.runtime.settings import ConfigError, Npl0Error
 from npl0.settings.sections import RunConfig, build_config
 from npl0.settings.toml import read_toml
 from npl0.storage.archive import load_arrays

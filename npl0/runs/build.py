@@ -5,11 +5,11 @@ from dataclasses import asdict
 from npl0 import pruning
 from npl0.data.dataset import Dataset
 from npl0.data.registry import DATASETS
+from npl0.declare import ConfigError
 from npl0.nn.models import build_model
 from npl0.nn.network import Network
 from npl0.pruning.base import Pruner
 from npl0.pruning.methods import METHODS
-from npl0.runtime.settings import ConfigError
 from npl0.settings.sections import RunConfig
 from npl0.storage.description import build_described
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from npl0.data.dataset import Dataset
+from npl0.declare import ConfigError, Npl0Error
 from npl0.nn.network import Network
-from npl0.runtime.settings import ConfigError, Npl0Error
 from npl0.settings.sections import RunConfig
 from npl0.settings.toml import format_toml, read_toml
 from npl0.storage.files import locked, write_text

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from npl0.data.dataset import Dataset, split_validation
+from npl0.declare import ConfigError
 from npl0.pruning.base import Pruner
 from npl0.pruning.fixed_mask import FixedMask
 from npl0.pruning.masks import Masks, masks_of
@@ -17,7 +18,6 @@ from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
 from npl0.runs.result import LayerMeasure, make_result, measure_layers
 from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
-from npl0.runtime.settings import ConfigError
 from npl0.runtime.threads import Workers
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError

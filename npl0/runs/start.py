@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from npl0.declare import ConfigError
 from npl0.nn.network import Network
 from npl0.nn.parameter import check_arrays
-from npl0.runtime.settings import ConfigError
 from npl0.settings.sections import RunConfig
 from npl0.storage.archive import CheckpointError
 from npl0.storage.model_file import find_model, load_model

@@ -5,8 +5,8 @@ import difflib
 import re
 from typing import Any, NoReturn
 
+from npl0.declare import Settings, allowed_range, declared
 from npl0.pruning.methods import METHODS
-from npl0.runtime.settings import Settings, allowed_range, declared
 from npl0.settings.sections import SECTIONS, RunConfig
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npl0.data.registry import DATASETS
+from npl0.declare import ConfigError, Settings, declared, setting, suggest
 from npl0.nn.models import MODELS, find_model, model_names
 from npl0.ops.schedules import SCHEDULES
 from npl0.pruning.methods import METHODS
-from npl0.runtime.settings import ConfigError, Settings, declared, setting, suggest
 from npl0.settings.presets import presets_of
 from npl0.training.recipe import Recipe
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from npl0.runtime.settings import ConfigError
+from npl0.declare import ConfigError
 from npl0.storage.files import brief
 
 

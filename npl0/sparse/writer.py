@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from npl0.declare import ConfigError, suggest
 from npl0.nn.base import Layer
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import Affine, AvgPool2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Standardise
 from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 from npl0.ops.norm import EPSILON
-from npl0.runtime.settings import ConfigError, suggest
 from npl0.sparse import reader
 from npl0.sparse.compact import compact
 from npl0.sparse.reader import (

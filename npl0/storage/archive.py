@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from npl0.runtime.settings import Npl0Error
+from npl0.declare import Npl0Error
 from npl0.storage.files import brief, most_unpacked, replacing, reported
 
 FORMAT = "npl0-1"

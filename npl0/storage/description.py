@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from npl0 import nn
+from npl0.declare import suggest
 from npl0.nn.base import Layer, checked_shape, numbered
 from npl0.nn.network import Network
-from npl0.runtime.settings import suggest
 from npl0.storage.files import brief
 
 _KEYS = ("name", "input_shape", "dtype", "shard_size", "layers")

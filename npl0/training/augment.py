@@ -7,8 +7,11 @@ def augment(images: np.ndarray, shift: int, flip: float, generator: np.random.Ge
     """Shift every image by up to `shift` pixels along each axis, filling with zeros, and mirror some left to right.
 
     A shift is the same as padding with zeros and cropping at random: shift 4 and flip 0.5 are usual for CIFAR-10.
-    `images`, (N, C, H, W) of any dtype, are not modified, but returned if both changes are off. The generator draws two
-    offsets per image if `shift` is not 0, then one number per image if `flip`, the probability, is not 0.
+    Parameters
+    ----------
+    images : (N, C, H, W), any dtype; not modified, but returned if both changes are off.
+    shift : pixels, at least 0; flip : the probability that an image is mirrored.
+    generator : draws two offsets per image if `shift` is not 0, then one number per image if `flip` is not 0.
     """
     if shift:
         n, _, height, width = images.shape

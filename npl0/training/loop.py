@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npl0.declare import Npl0Error
 from npl0.nn.network import Network
 from npl0.pruning.base import Plan, Pruner, Step
 from npl0.pruning.masks import check_masks
 from npl0.runtime import rng
 from npl0.runtime.memory import peak_memory_mb
-from npl0.runtime.settings import Npl0Error
 from npl0.runtime.threads import Workers
 from npl0.training.augment import augment
 from npl0.training.metrics import WeightCount, count_correct, first_not_finite

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from npl0.declare import Settings, setting
 from npl0.ops.schedules import SCHEDULES
-from npl0.runtime.settings import Settings, setting
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ import numpy as np
 from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.pruning.base import Pruner
 from npl0.runtime import rng
-from npl0.runtime.settings import Settings, setting
+from npl0.declare import Settings, setting
 
 
 @dataclass(frozen=True)

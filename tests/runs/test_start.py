@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from npl0.cli import run as run_module
+from npl0.declare import ConfigError
 from npl0.nn import build_model
 from npl0.runs.progress import ProgressBar
 from npl0.runs.start import load_start
-from npl0.runtime.settings import ConfigError
 from npl0.settings.presets import INIT_PRESETS
 from npl0.settings.sections import build_config
 from npl0.sparse import fold_batchnorm

@@ -5,13 +5,13 @@ import pytest
 from npl0 import nn
 from npl0.data import load_dataset
 from npl0.data.registry import DATASETS, Source
+from npl0.declare import ConfigError, declared
 from npl0.nn.models import MODELS, build_model
 from npl0.ops import hard_concrete
 from npl0.ops.schedules import SCHEDULES
 from npl0.pruning.l0 import gate_shape
 from npl0.pruning.methods import METHODS, L0Settings, MagnitudeSettings, Method
 from npl0.runs.build import build_pruner
-from npl0.runtime.settings import ConfigError, declared
 from npl0.settings.flags import flag_name
 from npl0.settings.sections import SECTIONS, RetrainSettings, RunConfig, build_config
 from npl0.training.optimizers import build_optimizer

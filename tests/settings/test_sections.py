@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npl0.data.registry import DATASETS
+from npl0.declare import ConfigError, allowed_range, declared, suggest
 from npl0.nn.models import MODELS
 from npl0.pruning.methods import METHODS, L0Settings
-from npl0.runtime.settings import ConfigError, allowed_range, declared, suggest
 from npl0.settings import presets as presets_module
 from npl0.settings.presets import METHOD_PRESETS, MODEL_PRESETS, QUICK, presets_of
 from npl0.settings.sections import SECTIONS, RunConfig, build_config

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from npl0.declare import ConfigError
 from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.ops.schedules import SCHEDULES
 from npl0.ops.update import adam_reference, sgd_reference
 from npl0.pruning.base import Step
-from npl0.runtime.settings import ConfigError
 from npl0.runtime.threads import BLOCK, Workers
 from npl0.training.optimizers import SGD, Adam, Optimizer, build_optimizer
 from npl0.training.recipe import Recipe

@@ -43,7 +43,7 @@ def try_versions(python: str, pins: list[str], folder: Path) -> tuple[str, str, 
     if done.returncode:
         return "", f"cannot be installed: {done.stderr.strip().splitlines()[-1]}", False
     listed = subprocess.run([inside, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True).stdout
-    found = dict(re.findall(r"^([\w-]+)==(.+)$", listed, re.MULTILINE))
+    found = {name.replace("_", "-"): number for name, number in re.findall(r"^([\w-]+)==(.+)$", listed, re.MULTILINE)}
     versions = ", ".join(f"{name} {found[name]}" for name in declared())
     version = subprocess.run([inside, "--version"], capture_output=True, text=True).stdout.split()[1]
     tests = subprocess.run([inside, "-m", "pytest", *TESTS], cwd=ROOT, capture_output=True, text=True)

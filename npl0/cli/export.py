@@ -6,14 +6,15 @@ from typing import Any
 from npl0 import sparse
 from npl0.cli.guard import guard
 from npl0.settings.flags import Parser
-from npl0.storage.files import replacing
+from npl0.storage.files import replacing, write_text
 from npl0.storage.model_file import find_model, load_model
 
 DESCRIPTION = """\
 Write a run's pruned network as a file for use without npl0. Dead units are removed and batch norms folded. The file
-npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0."""
+npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0. For c, it is one C99 file and its header, without
+allocation; code and time of an image are measured with gcc, if it is installed."""
 # The precisions of each format, the default first.
-FORMATS = {"npl0": ("float16", "float32", "int8", "codebook")}
+FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32")}
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export") -> int:
@@ -34,7 +35,22 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export"
 def _export(options: Any, precision: str) -> None:
     network = load_model(options.run)
     out = Path(options.out) if options.out else find_model(options.run).with_name(f"model.{options.format}")
+    if options.format == "c":
+        _export_c(network, precision, out)
+        return
     content = sparse.to_npl0(network, precision, network.header.get("classes", ()))
     with replacing(out) as temporary:
         temporary.write_bytes(content)
     print(f"{out}: {len(content):,} bytes, {precision}")
+
+
+def _export_c(network: Any, precision: str, out: Path) -> None:
+    c = sparse.to_c(network, precision, out.stem)
+    write_text(out.with_suffix(".h"), c.header)
+    write_text(out, c.source)
+    print(f"{out} and {out.with_suffix('.h').name}: {precision}")
+    print(f"constants  {c.constants:,} bytes\nmemory     {c.memory:,} bytes, besides the image and the stack")
+    if found := sparse.measure(c, out.stem):
+        print(f"code       {found[0]:,} bytes, by gcc -O2 for this machine\nan image   {found[1]:.3f} ms")
+    else:
+        print("code and time were not measured, because gcc is not installed")

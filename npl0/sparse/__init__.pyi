@@ -1,3 +1,6 @@
+from .c_build import measure as measure
+from .c_source import CSource as CSource
+from .c_source import to_c as to_c
 from .compact import compact as compact
 from .fold import fold_batchnorm as fold_batchnorm
 from .reader import Model as Model

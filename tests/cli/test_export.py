@@ -37,3 +37,15 @@ def test_what_does_not_work_is_one_line(command, finished, tmp_path):
     assert (code, out, err.count("\n")) == (1, "", 1) and "missing" in err
     code, out, err = command("export", tmp_path)
     assert (code, out, err.count("\n")) == (1, "", 1) and "no model.npz" in err
+
+
+def test_a_run_becomes_c(command, finished, tmp_path, monkeypatch):
+    code, out, err = command("export", finished, "--format", "c", "--out", tmp_path / "digits.c")
+    assert (code, err) == (0, "") and (tmp_path / "digits.c").read_text().count("int digits_classify(") == 1
+    assert "int digits_classify(" in (tmp_path / "digits.h").read_text()
+    assert "constants  " in out and "memory     " in out and ("ms" in out or "gcc is not installed" in out)
+    monkeypatch.setenv("PATH", "")
+    code, out, _ = command("export", finished, "--format", "c", "--precision", "float32", "--out", tmp_path / "f.c")
+    assert code == 0 and "float32" in out and "gcc is not installed" in out
+    code, out, err = command("export", finished, "--format", "c", "--out", tmp_path / "my-net.c")
+    assert (code, out) == (2, "") and "'my-net' is no name in C" in err

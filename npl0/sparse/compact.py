@@ -11,6 +11,7 @@ not constant. Such a unit stays, unless its constant is 0.
 """
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -42,17 +43,27 @@ def compact(network: Network) -> Network:
     for layer in network.layers:
         shapes.append(layer.output_shape(shapes[-1]))
     _absorb_constants(network, shapes)
-    kept, layers = np.ones(shapes[0][0], bool), []
-    for layer, shape, after, read in zip(
-        network.layers, shapes, shapes[1:], _read_outputs(network, shapes), strict=False
-    ):
-        layers.append(_restricted(layer, kept, read))
+    return select_outputs(network, [np.flatnonzero(read) for read in _read_outputs(network, shapes)])
+
+
+def select_outputs(network: Network, outputs: Sequence[np.ndarray]) -> Network:
+    """Return a copy of a network with these outputs of each convolution and linear layer, in this order.
+
+    `outputs` holds the numbers of the outputs, an array for each layer of the network; those of other layers are not
+    read. All inputs of a layer that is not of `npl0.nn` must be selected, in their order.
+    """
+    shape, layers = network.input_shape, []
+    kept = np.arange(shape[0])
+    for layer, selected in zip(network.layers, outputs, strict=True):
+        layers.append(_restricted(layer, kept, selected))
+        before, shape = shape, layer.output_shape(shape)
         if type(layer) in (Conv2d, Linear):
-            kept = read
+            kept = selected
         elif type(layer) is Flatten:
-            kept = np.repeat(kept, math.prod(shape[1:]))
+            area = math.prod(before[1:])
+            kept = (kept[:, None] * area + np.arange(area)).ravel()
         elif type(layer) not in _CHANNELWISE:
-            kept = np.ones(after[0], bool)
+            kept = np.arange(shape[0])
     return Network(layers, network.input_shape, network.name, None, network.dtype, network.shard_size)
 
 
@@ -98,15 +109,15 @@ def _read_outputs(network: Network, shapes: list[Shape]) -> list[np.ndarray]:
 
 
 def _restricted(layer: Layer, inputs: np.ndarray, outputs: np.ndarray) -> Layer:
-    """Return a copy of a layer with these of its input and output channels."""
+    """Return a copy of a layer with the inputs and outputs of these numbers."""
     copy = deepcopy(layer)
     copy.name = ""
     if isinstance(copy, Conv2d):
-        copy.in_channels, copy.out_channels = int(inputs.sum()), int(outputs.sum())
+        copy.in_channels, copy.out_channels = len(inputs), len(outputs)
     elif isinstance(copy, Linear):
-        copy.in_features, copy.out_features = int(inputs.sum()), int(outputs.sum())
+        copy.in_features, copy.out_features = len(inputs), len(outputs)
     elif isinstance(copy, BatchNorm):
-        copy.features = int(inputs.sum())
+        copy.features = len(inputs)
         copy.running_mean, copy.running_var = copy.running_mean[inputs], copy.running_var[inputs]
         for parameter in ("scale", "shift"):
             setattr(copy, parameter, Parameter(getattr(copy, parameter).value[inputs], parameter))

@@ -16,8 +16,7 @@ import numpy as np
 MAGIC, VERSION = b"npl0", 1
 PRECISIONS = ("float32", "float16", "int8", "codebook")
 KINDS = ("scale", "conv", "linear", "relu", "maxpool", "avgpool", "flatten")
-# The exponent and mantissa bits of the float types.
-FIELDS = {"float32": (8, 23), "float16": (5, 10)}
+FIELDS = {"float32": (8, 23), "float16": (5, 10)}  # bits of exponent and mantissa
 # Where the contexts of gaps, exponents (or magnitudes), counts, mantissas and columns begin; a number takes up to 192.
 GAPS, EXPONENTS, COUNTS, MANTISSAS, COLUMNS, CONTEXTS = 0, 192, 384, 576, 640, 642
 CODEBOOK_BITS = 4
@@ -46,11 +45,11 @@ class Decoder:
     def __init__(self, payload: bytes) -> None:
         self.payload, self.position, self.range = payload, 4, 0xFFFFFFFF
         self.code = int.from_bytes(payload[:4].ljust(4, b"\0"), "big")
-        self.forget()
+        self.p, self.seen = [32768] * CONTEXTS, [0] * CONTEXTS
 
     def forget(self) -> None:
-        """Begin with new contexts, which know nothing."""
-        self.p, self.seen = [32768] * CONTEXTS, [0] * CONTEXTS
+        """Give what the contexts have seen the weight of four bits."""
+        self.seen = [min(seen, 4) for seen in self.seen]
 
     def _renormalise(self) -> None:
         while self.range < 1 << 24:
@@ -67,8 +66,7 @@ class Decoder:
         else:
             bit, self.code, self.range = 0, self.code - bound, self.range - bound
             self.p[context] = p - p * 2 // (2 * seen + 3)
-        if seen < 250:
-            self.seen[context] = seen + 1
+        self.seen[context] = min(seen + 1, 250)
         if self.range < 1 << 24:
             self._renormalise()
         return bit
@@ -98,12 +96,13 @@ class Decoder:
         """Decode a text of at most 200 bytes."""
         return bytes(self.raw(8) for _ in range(min(self.number(0), 200))).decode("utf-8", "replace")
 
+    @np.errstate(all="ignore")  # what is not finite is refused
     def array(self, shape: tuple[int, ...], precision: str) -> np.ndarray:
         """Decode an array of zeros and of the values between them; float32."""
         self.forget()
         (rows, width), count = (shape[0], prod(shape[1:])), self.number(COUNTS)
-        fits = width <= MOST_INPUTS and count <= min(rows * width, MOST_KEPT)
-        require(fits, f"{count:,} values in an array of shape {shape} are more than it holds or this reader takes")
+        fault = f"{count:,} values in an array of shape {shape} are more than it holds or this reader takes"
+        require(width <= MOST_INPUTS and count <= min(rows * width, MOST_KEPT), fault)
         alive, bit = np.ones(width, bool), 0
         for column in range(width if width > 1 else 0):
             alive[column] = bit = self.bit(COLUMNS + bit)
@@ -130,6 +129,10 @@ class Decoder:
             book = np.array([self.raw(16) for _ in range(1 << CODEBOOK_BITS)], np.uint16).view(np.float16)
             return book[[self.raw(CODEBOOK_BITS) for _ in range(count)]]
         exponent_bits, bits = FIELDS[precision]
+        integers = f"uint{1 + exponent_bits + bits}"
+        if self.raw(1):  # the bits of the values are in ascending order
+            steps = np.fromiter((self.number(EXPONENTS) for _ in range(count)), np.int64, count)
+            return np.cumsum(steps).astype(integers).view(precision)
         highest = self.raw(exponent_bits)
         for i in range(count):
             distance = self.number(EXPONENTS)
@@ -138,14 +141,11 @@ class Decoder:
                 top = top << 1 | self.bit(context + top)
             sign, rest = divmod(self.raw(bits - 1), 1 << bits - 2)
             codes[i] = (sign << exponent_bits | max(highest - distance, 0)) << bits | (top & 3) << bits - 2 | rest
-        return codes.astype(f"uint{1 + exponent_bits + bits}").view(precision)
+        return codes.astype(integers).view(precision)
 
 
 class Model:
-    """A network that was read from a file, with the names of its classes in `classes`, if the file has them.
-
-    `layers` holds pairs (kind, arguments), first to last; weights are float32 arrays with zeros.
-    """
+    """A network that was read from a file; `layers` holds pairs (kind, arguments), weights as arrays with zeros."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.precision, self.name = PRECISIONS[decoder.raw(2)], decoder.text()

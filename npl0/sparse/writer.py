@@ -16,7 +16,7 @@ from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 from npl0.ops.norm import EPSILON
 from npl0.sparse import reader
-from npl0.sparse.compact import compact
+from npl0.sparse.compact import compact, select_outputs
 from npl0.sparse.reader import (
     CODEBOOK_BITS,
     COLUMNS,
@@ -52,10 +52,10 @@ class Encoder:
 
     def __init__(self) -> None:
         self.out, self.low, self.range = bytearray(), 0, 0xFFFFFFFF
-        self.forget()
+        self.p, self.seen = [32768] * CONTEXTS, [0] * CONTEXTS
 
     def forget(self) -> None:
-        self.p, self.seen = [32768] * CONTEXTS, [0] * CONTEXTS
+        self.seen = [min(seen, 4) for seen in self.seen]
 
     def _advance(self) -> None:
         """Carry into the bytes that are written, and write those that are settled."""
@@ -139,9 +139,15 @@ class Encoder:
                 self.raw(CODEBOOK_BITS, code)
             return
         exponent_bits, bits = FIELDS[precision]
-        codes = values.astype(precision).view(f"uint{1 + exponent_bits + bits}").astype(np.uint32)
+        codes = _bits(values, precision)
         exponents = codes >> bits & (1 << exponent_bits) - 1
-        highest = int(exponents.max())
+        highest, steps = int(exponents.max()), np.diff(codes, prepend=0)
+        ascending = bool((steps >= 0).all())
+        self.raw(1, ascending)
+        if ascending:
+            for step in steps.tolist():
+                self.number(EXPONENTS, step)
+            return
         self.raw(exponent_bits, highest)
         for code, exponent in zip(codes.tolist(), exponents.tolist(), strict=True):
             distance, top = highest - exponent, code >> bits - 2 & 3
@@ -194,6 +200,27 @@ def _cluster(values: np.ndarray) -> np.ndarray:
     return means[nearest].astype(np.float16).astype(np.float32)
 
 
+def _bits(values: np.ndarray, precision: str) -> np.ndarray:
+    """Return the bits of values of a float type, as int64."""
+    exponent_bits, bits = FIELDS[precision]
+    return values.astype(precision).view(f"uint{1 + exponent_bits + bits}").astype(np.int64)
+
+
+def _in_order(network: Network, precision: str) -> Network:
+    """Return a network with the units of its inner layers in the order of the bits of their biases.
+
+    Their order does not matter to what the network computes, and sorted numbers take fewer bytes.
+    """
+    outputs, inner = [], False
+    for layer in reversed(network.layers):
+        outputs.append(np.arange(len(layer.weight.value) if isinstance(layer, Affine) else 0))
+        if isinstance(layer, Affine):
+            if inner and layer.bias is not None:
+                outputs[-1] = np.argsort(_bits(layer.bias.value, precision), kind="stable")
+            inner = True
+    return select_outputs(network, outputs[::-1])
+
+
 def layer_kinds(network: Network, file: str) -> list[str]:
     """Return the kind of each layer, "" for one to leave out; ExportError if the file cannot hold one of them."""
     for layer in network.layers:
@@ -220,8 +247,10 @@ def to_npl0(network: Network, precision: str = "float16", classes: Sequence[str]
     """
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r} is unknown: {suggest(str(precision), PRECISIONS)}")
+    beside = precision if precision in FIELDS else "float16"
     small = compact(network)
     kinds, encoder = layer_kinds(small, "model.npl0"), Encoder()
+    small = _in_order(small, beside)
     encoder.raw(2, PRECISIONS.index(precision))
     encoder.text(small.name)
     names = [] if list(classes) == [str(i) for i in range(len(classes))] else classes
@@ -233,12 +262,12 @@ def to_npl0(network: Network, precision: str = "float16", classes: Sequence[str]
     for layer, kind in zip(small.layers, kinds, strict=True):
         if kind:
             encoder.raw(3, reader.KINDS.index(kind))
-            _encode(encoder, layer, precision)
+            _encode(encoder, layer, precision, beside)
     payload = encoder.content()
     return reader.MAGIC + bytes([reader.VERSION]) + zlib.crc32(payload).to_bytes(4, "little") + payload
 
 
-def _encode(encoder: Encoder, layer: Layer, precision: str) -> None:
+def _encode(encoder: Encoder, layer: Layer, precision: str, beside: str) -> None:
     if isinstance(layer, MaxPool2d | AvgPool2d):
         numbers = (0, layer.size, layer.stride, 0)
     elif isinstance(layer, Conv2d):
@@ -250,7 +279,7 @@ def _encode(encoder: Encoder, layer: Layer, precision: str) -> None:
     if isinstance(layer, Affine):
         encoder.array(layer.weight.name, layer.weight.value, precision)
         bias = np.zeros(len(layer.weight.value)) if layer.bias is None else layer.bias.value
-        encoder.array(f"{layer.name}.bias", bias, precision if precision == "float32" else "float16")
+        encoder.array(f"{layer.name}.bias", bias, beside)
     elif isinstance(layer, Standardise | BatchNorm):
         for array in straight_line(layer):
             encoder.array(layer.name, array, "float32")

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from npl0 import sparse
+from npl0 import sparse, storage
 from npl0.cli.guard import guard
 from npl0.settings.flags import Parser
 from npl0.storage.files import replacing, write_text
-from npl0.storage.model_file import find_model, load_model
 
 DESCRIPTION = """\
 Write a run's pruned network as a file for use without npl0. Dead units are removed and batch norms folded. The file
@@ -33,8 +32,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export"
 
 
 def _export(options: Any, precision: str) -> None:
-    network = load_model(options.run)
-    out = Path(options.out) if options.out else find_model(options.run).with_name(f"model.{options.format}")
+    network = storage.load_model(options.run)
+    out = Path(options.out) if options.out else storage.find_model(options.run).with_name(f"model.{options.format}")
     if options.format == "c":
         _export_c(network, precision, out)
         return

@@ -10,7 +10,7 @@ from npl0.runtime import memory
 from npl0.training.loop import EpochRow, Progress, Stage
 from npl0.training.recipe import Recipe
 
-ROW = EpochRow("train", 3, 0.51234, 0.1, 0.8209, None, 900.0, 812, 12.345, 1.0, 6123.4, 8.2, None)
+ROW = EpochRow("train", 3, 0.51234, 0.1, 0.8209, None, 900.0, 812, 12.345, 800, 12.5, 1.0, 6123.4, 8.2, None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from npl0.nn.network import Network
 from npl0.ops import hard_concrete
 from npl0.training import loop
 from npl0.training.loop import Observer, Stage, train_stage
+from npl0.training.metrics import first_not_finite
 from npl0.training.optimizers import Adam
 from npl0.training.recipe import Recipe
 
@@ -189,3 +190,23 @@ def test_pruner_and_optimiser_see_every_step_of_the_stage_advance(problem, worke
     # The rate of the gates, two arrays, falls in a straight line over the stage, while that of the weights is constant.
     gates = [rate for rate in rates if rate != 1e-3]
     assert gates == pytest.approx([0.5 * (1 - number / 6) for number in range(6) for _ in range(2)])
+
+
+def test_a_row_has_the_rate_factor_of_the_last_step_of_its_epoch():
+    images, labels = np.ones((8, 3), np.float32), np.arange(8) % 2
+    network = npl0.Network([npl0.Linear(3, 2)], (3,))
+    rows = npl0.fit(network, images, labels, epochs=2, batch_size=2, schedule="linear", threads=1, quiet=True)
+    assert [row.learning_rate_factor for row in rows] == [1 - 3 / 8, 1 - 7 / 8]
+
+
+def test_the_first_tensor_that_is_not_finite_is_named_if_one_value_of_it_is_not():
+    network = npl0.Network([npl0.Linear(3, 4), npl0.ReLU(), npl0.Linear(4, 2)], (3,))
+    images = np.full((5, 3), 2, np.float32)
+    assert first_not_finite(network, images).startswith("none of weights, outputs and gradients")
+    network.weights[1].grad[1, 2] = np.inf
+    assert first_not_finite(network, images) == "the gradient of fc2.weight"
+    network.weights[0].value[1] = 3e38
+    with np.errstate(over="ignore"):
+        assert first_not_finite(network, images) == "the output of fc1"
+    network.weights[1].value[0, 3] = np.nan
+    assert first_not_finite(network, images) == "the parameter fc2.weight"

@@ -1,13 +1,14 @@
 """What training, pruning and retraining of a run did and why, in plain sentences with the run's own numbers."""
 
-import csv
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
-from npl0.pruning.live import live_masks
+from npl0.nn.network import Network
 from npl0.pruning.masks import Masks, masks_of
-from npl0.runs.folder import RunFolder, RunFolderError
+from npl0.runs.folder import RunFolder, RunFolderError, read_log
+from npl0.storage.files import reported
 from npl0.storage.model_file import load_model
 
 # A smaller share of images lost, or of weights that do nothing, is not worth a sentence.
@@ -24,41 +25,33 @@ def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -
     masks : which weights are not zero.
     kept : the kept weights after each epoch of training.
     """
-    method, epochs = result["method"], result["epochs"]
+    gated, epochs = result["method"] == "l0", result["epochs"]
     if point == "trained":
         if not epochs["train"]:
             yield "There was no epoch of training: the network is the one that the run started from."
-        elif method == "l0":
-            yield from _gated_training(result, kept)
         else:
-            yield from _other_training(result)
+            yield from _gated_training(result, kept) if gated else _other_training(result)
     elif point == "pruned":
-        yield from _gated_pruning(result) if method == "l0" else _cut(result)
-        yield _structure(masks)
-        yield from _idle(masks)
+        yield from _gated_pruning(result) if gated else _cut(result)
+        yield from _structure(result, masks)
     elif not epochs["retrain"]:
         yield "There was no epoch of retraining: the network is the pruned one."
     else:
         yield from _retraining(result)
 
 
-def explain_finished(folder: RunFolder, result: dict[str, Any]) -> Iterator[str]:
-    """Yield the sentences on all stages of a finished run, from its files.
+def explain_all(result: dict[str, Any], network: Network, rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the sentences on each stage of a finished run, by its end, from the result, the network and the log."""
+    points = ("trained", "pruned", "retrained") if "retrain" in result["config"] else ("trained",)
+    kept = [int(row["kept"]) for row in rows if row["stage"] == "train"]
+    return {point: list(explain(point, result, masks_of(network), kept)) for point in points}
 
-    Raises
-    ------
-    CheckpointError, RunFolderError
-        If the network or the log of the run cannot be read.
-    """
-    network = load_model(folder.path)
-    masks = masks_of(network)
-    try:
-        with open(folder.path / "log.csv", newline="", encoding="utf-8") as file:
-            kept = [int(row["kept"]) for row in csv.DictReader(file) if row["stage"] == "train"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{folder.path / 'log.csv'} cannot be read ({error}); repeat with --force") from error
-    for point in ("trained", "pruned", "retrained") if "retrain" in result["config"] else ("trained",):
-        yield from explain(point, result, masks, kept)
+
+def explain_finished(folder: RunFolder, result: dict[str, Any]) -> list[str]:
+    """Return the sentences on all stages of a finished run; an error if its network or its log cannot be read."""
+    network, log = load_model(folder.path), folder.path / "log.csv"
+    with reported(RunFolderError, f"{log} cannot be read", "repeat with --force"):
+        return [*chain.from_iterable(explain_all(result, network, read_log(log)).values())]
 
 
 def _gated_training(result: dict[str, Any], kept: list[int]) -> Iterator[str]:
@@ -77,14 +70,15 @@ def _gated_training(result: dict[str, Any], kept: list[int]) -> Iterator[str]:
 
 
 def _other_training(result: dict[str, Any]) -> Iterator[str]:
-    size, left, right = result["size"]["weights"], result["weights_kept"]["trained"], _percent(result, "trained")
+    size, left = result["size"]["weights"], result["weights_kept"]["trained"]
+    right = f"{100 * result['accuracy']['trained']:.2f} % of the images are right."
     if left < size:
-        yield f"Training set {size - left:,} of {size:,} weights to zero; {right} of the images are right."
+        yield f"Training set {size - left:,} of {size:,} weights to zero; {right}"
     elif "retrain" in result["config"]:
-        yield f"Training used all {size:,} weights, and {right} of the images are right."
+        yield f"Training used all {size:,} weights, and {right}"
         yield "Nothing has prepared the network for losing weights: what it knows may be spread over all of them."
     else:
-        yield f"All {size:,} weights were trained and none is pruned; {right} of the images are right."
+        yield f"All {size:,} weights were trained and none is pruned; {right}"
         yield "With the same settings, this is the accuracy that a pruned network is to be compared with."
 
 
@@ -141,27 +135,16 @@ def _retraining(result: dict[str, Any]) -> Iterator[str]:
         yield f"{change}: a lower learning rate of retraining, or fewer epochs, may keep what was there."
 
 
-def _structure(masks: Masks) -> str:
-    """Name the two layers with the largest shares of filters or units that have no weight left."""
+def _structure(result: dict[str, Any], masks: Masks) -> Iterator[str]:
+    """Name the two layers that lost most of their filters or units; and how many weights are idle, if they count."""
     empty = {name: int((~mask.reshape(len(mask), -1).any(axis=1)).sum()) for name, mask in masks.items()}
     worst = sorted(filter(empty.get, masks), key=lambda name: empty[name] / len(masks[name]), reverse=True)[:2]
-    parts = [
-        f"{empty[name]:,} of {len(masks[name]):,} {'filters' if masks[name].ndim == 4 else 'units'} of "
-        f"{name.partition('.')[0]}"
-        for name in worst
-    ]
-    if not parts:
-        return "Every filter and every unit still has a weight."
-    return f"No weight is left in {' and '.join(parts)}: where every single weight can go, larger parts go with them."
-
-
-def _idle(masks: Masks) -> Iterator[str]:
-    """Say how many kept weights are on no path, where that changes what the compression means."""
-    live = live_masks(masks)
-    kept, used = (sum(int(mask.sum()) for mask in some.values()) for some in (masks, live or masks))
-    if kept - used > NEGLIGIBLE * kept:
-        yield f"{kept - used:,} of the {kept:,} kept weights lie on no path from an input to a class: they do nothing."
-
-
-def _percent(result: dict[str, Any], point: str) -> str:
-    return f"{result['accuracy'][point]:.2%}".replace("%", " %")
+    kinds = {name: "filters" if masks[name].ndim == 4 else "units" for name in worst}
+    gone = [f"{empty[name]:,} of {len(masks[name]):,} {kinds[name]} of {name.partition('.')[0]}" for name in worst]
+    if gone:
+        yield f"No weight is left in {' and '.join(gone)}: where every single weight can go, larger parts go with them."
+    else:
+        yield "Every filter and every unit still has a weight."
+    kept, live = result["weights_kept"]["pruned"], result.get("weights_live", {}).get("pruned")
+    if live is not None and kept - live > NEGLIGIBLE * kept:
+        yield f"{kept - live:,} of the {kept:,} kept weights lie on no path from an input to a class: they do nothing."

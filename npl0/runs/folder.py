@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from npl0.settings.sections import RunConfig
 from npl0.settings.toml import format_toml, read_toml
 from npl0.storage.files import locked, write_text
 from npl0.storage.model_file import save_model
+from npl0.training.loop import STAGES
 
 NOTE = """\
 # Made by npl0. Repeat the run, in the folder where it was started, with: python -m npl0.run --force --config THIS-FILE
@@ -143,3 +145,16 @@ class RunFolder:
         """Write model.npz: the network, with the settings and the data of the run."""
         path, settings = self.path / "model.npz", self.config.used()
         save_model(path, network, dataset, settings=settings)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the epochs in a log.csv, with None where a column is empty; damage raises exceptions of many types."""
+    rows: list[dict[str, Any]] = []
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            numbers = {name: float(text) if text else None for name, text in row.items() if name != "stage"}
+            needed = [numbers[name] for name in ("epoch", "loss", "penalty", "train_accuracy", "kept", "seconds")]
+            if row["stage"] not in STAGES or not all(map(math.isfinite, needed)):
+                raise ValueError(f"line {len(rows) + 2} is damaged")
+            rows.append({**row, **numbers})
+    return rows

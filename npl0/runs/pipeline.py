@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from npl0.data.dataset import Dataset, split_validation
 from npl0.declare import ConfigError
 from npl0.pruning.base import Pruner
@@ -153,15 +155,14 @@ class Run:
         images, labels = self.held_out
         classes = self.network.predict(images, self.workers).argmax(axis=1)
         correct = int((classes == labels).sum())
-        self.snapshots.predicted(point, classes)
+        self.snapshots.arrays[f"predicted.{point}"] = classes.astype(np.uint16)
         weights = WeightCount.of_network(self.network)
         self.state.correct[point], self.state.kept[point], self.state.live[point] = correct, weights.kept, weights.live
         where = "validation" if self.validation else "test"
         self.announce(f"{what}: {where} accuracy {100 * correct / len(labels):.2f} %, {weights}")
         if self.explain and point != "initial":
-            masks = masks_of(self.network)
             kept = [row.kept for row in self.state.rows if row.stage == "train"]
-            for sentence in explain(point, self._result(), masks, kept):
+            for sentence in explain(point, self._result(), masks_of(self.network), kept):
                 self.announce(f"  {sentence}")
 
     def _result(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ evenly spread and with the last. A moment takes at most 160 KB, a run at most so
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +68,18 @@ class Snapshots:
         """Record a moment of a stage of `last` epochs, unless its epoch is to be left out."""
         if epoch % max(1, math.ceil(last / MOST_EPOCHS)) and epoch != last:
             return
-        masks = {weight.name: masks[weight.name] for weight in self.network.weights}
-        gates = [] if moment == "retrain" else getattr(pruner, "log_alphas", [])
+        weights, gates = self.network.weights, getattr(pruner, "log_alphas", [])
+        kept = [masks[weight.name] for weight in weights]
         values = [gate.value for gate in gates] or [
-            np.log10(np.abs(weight.value[masks[weight.name] & (weight.value != 0)])) for weight in self.network.weights
+            np.log10(np.abs(weight.value[mask & (weight.value != 0)]))
+            for weight, mask in zip(weights, kept, strict=True)
         ]
         quantity = "log_alpha" if gates else "log10 |w|"
         new = {
             "moments": (MOMENTS.index(moment), epoch, list(RANGES).index(quantity)),
-            "kept": [int(mask.sum()) for mask in masks.values()],
+            "kept": [mask.sum() for mask in kept],
             "histogram": [histogram(value, *RANGES[quantity]) for value in values],
-            "cells": np.concatenate([cells(m, *grid) for m, grid in zip(masks.values(), self.grids, strict=True)]),
+            "cells": np.concatenate([cells(mask, *grid) for mask, grid in zip(kept, self.grids, strict=True)]),
             "first": self._first(masks),
         }
         for name, value in new.items():
@@ -85,18 +87,14 @@ class Snapshots:
             self.arrays[name] = np.concatenate([array, np.asarray(value, array.dtype)[None]])
 
     def _first(self, masks: Masks) -> np.ndarray:
+        shape, values = self.network.input_shape, np.zeros((0, 1, 1, 1))
         first = self.network.weights[0] if self.network.weights else None
-        size = math.prod(self.network.input_shape)
         if first is not None and first.value.ndim == 4:
             values = first.value if first.value.shape[1] in (1, 3) else first.value.mean(axis=1, keepdims=True)
-            return values[: min(MOST_FILTERS, MOST_VALUES // values[0].size)].astype(np.float16)
-        if first is not None and first.value[0].size == size <= MOST_VALUES and len(self.network.input_shape) == 3:
-            return masks[first.name].mean(axis=0).reshape(1, *self.network.input_shape).astype(np.float16)
-        return np.zeros((0, 1, 1, 1), np.float16)
-
-    def predicted(self, point: str, classes: np.ndarray) -> None:
-        """Record the class that each test image was given, at one of POINTS."""
-        self.arrays[f"predicted.{point}"] = classes.astype(np.uint16)
+            values = values[: min(MOST_FILTERS, MOST_VALUES // values[0].size)]
+        elif first is not None and len(shape) == 3 and first.value[0].size == math.prod(shape) <= MOST_VALUES:
+            values = masks[first.name].mean(axis=0).reshape(1, *shape)
+        return values.astype(np.float16)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that a resumed run needs."""
@@ -121,19 +119,15 @@ class Snapshots:
         extra = {}
         if held_out is not None:
             images, labels = held_out
-            picked = np.array(self._changed(labels, images[0].nbytes), np.int64)
-            extra = {"labels": labels.astype(np.uint16), "picked": picked, "images": images[picked]}
+            points = [f"predicted.{point}" for point in POINTS[1:]]
+            right = [self.arrays[point] == labels for point in points if point in self.arrays]
+            # The first images that each stage after training lost and won.
+            most, picked = min(MOST_IMAGES, MOST_IMAGE_BYTES // images[0].nbytes), []
+            for before, after in combinations(right, 2):
+                picked += [np.flatnonzero(some)[:most] for some in (before & ~after, ~before & after)]
+            chosen = np.unique(np.concatenate([np.zeros(0, np.int64), *picked]))
+            extra = {"labels": labels.astype(np.uint16), "picked": chosen, "images": images[chosen]}
         save_arrays(path, header, {**self.arrays, **extra}, compress=True)
-
-    def _changed(self, labels: np.ndarray, size: int) -> list[int]:
-        """Return the first images that each stage after training lost and won."""
-        found: set[int] = set()
-        right = {point: self.arrays.get(f"predicted.{point}") == labels for point in POINTS}
-        for before, after in (("trained", "pruned"), ("pruned", "retrained"), ("trained", "retrained")):
-            if np.ndim(right[before]) and np.ndim(right[after]):
-                for change in (right[before] & ~right[after], ~right[before] & right[after]):
-                    found.update(np.flatnonzero(change)[: min(MOST_IMAGES, MOST_IMAGE_BYTES // size)].tolist())
-        return sorted(found)
 
 
 def grids(shapes: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
@@ -141,15 +135,14 @@ def grids(shapes: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]
 
     A larger layer is cut into equal rectangles, so that its map is about as high as wide.
     """
-    chosen: dict[int, tuple[int, int]] = {}
+    found, room = [(0, 0)] * len(shapes), most
     for done, i in enumerate(sorted(range(len(shapes)), key=lambda i: math.prod(shapes[i]))):
-        rows, columns = shapes[i]
-        room = max(1, (most - sum(map(math.prod, chosen.values()))) // (len(shapes) - done))
-        if rows * columns > room:
-            rows = math.ceil(rows / math.ceil(rows / max(1, math.isqrt(room))))
-            columns = math.ceil(columns / math.ceil(columns / max(1, room // rows)))
-        chosen[i] = (rows, columns)
-    return [chosen[i] for i in range(len(shapes))]
+        (rows, columns), share = shapes[i], max(1, room // (len(shapes) - done))
+        if rows * columns > share:
+            rows = math.ceil(rows / math.ceil(rows / max(1, math.isqrt(share))))
+            columns = math.ceil(columns / math.ceil(columns / max(1, share // rows)))
+        found[i], room = (rows, columns), room - rows * columns
+    return found
 
 
 def cells(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`python -m npl0 explain gate`: its numbers against sampling and the operations, its bars, its errors."""
+"""`python -m npl0 explain gate`: its numbers against the closed forms, its bars, its errors."""
 
 import io
 import os
@@ -15,29 +15,41 @@ from npl0.ops import hard_concrete
 SHOWN = re.compile(r"^(\S.*?) +(\d\.\d{4})  ", re.MULTILINE)
 
 
+def distribution(log_alpha, t):
+    """Compute P(z <= t) for t in [0, 1), and P(z < 1) for t = 1.
+
+    z <= t where the noise log(u / (1 - u)), whose distribution is a sigmoid, is at most
+    beta log((t - gamma) / (zeta - t)) - log_alpha.
+    """
+    gamma, zeta = hard_concrete.GAMMA, hard_concrete.ZETA
+    return hard_concrete.sigmoid(hard_concrete.BETA * np.log((t - gamma) / (zeta - t)) - log_alpha)
+
+
 @pytest.mark.parametrize("log_alpha", [-3.0, 0.0, 0.5, 4.0])
-def test_the_numbers_are_those_of_draws_and_of_the_operations(log_alpha, capsys):
+def test_the_numbers_are_those_of_the_distribution_and_of_the_operations(log_alpha, capsys):
     assert explain.main(["gate", "--log-alpha", str(log_alpha)]) == 0
     out = capsys.readouterr().out
     shown = {name: float(value) for name, value in SHOWN.findall(out)}
-    location = np.full(200_000, log_alpha)
-    z = hard_concrete.sample(location, (np.arange(200_000) + 0.5) / 200_000)
+    location, steps = np.array([log_alpha]), np.array([-1e-4, 1e-4])
+    closed, open_ = distribution(log_alpha, np.array([0.0, 1.0]))
+    # The mean is the integral of 1 - F over [0, 1], and its derivative that of F (1 - F).
+    below = distribution(log_alpha, (np.arange(10_000) + 0.5) / 10_000)
     expected = {
-        "P(z = 0)": (z == 0).mean(),
-        "P(z > 0)": hard_concrete.open_probability(location[:1])[0],
-        "P(z = 1)": (z == 1).mean(),
-        "mean of z": z.mean(),
-        "test gate, paper": hard_concrete.deterministic_gate(location[:1])[0],
-        "test gate, median": np.median(z),
-        "mean of dz/dlog_alpha": hard_concrete.gate_backward(np.ones_like(z), z).mean(),
-        "dP(z > 0)/dlog_alpha": np.diff(hard_concrete.open_probability(log_alpha + np.array([-1e-4, 1e-4])))[0] / 2e-4,
+        "P(z = 0)": closed,
+        "P(z > 0)": 1 - closed,
+        "P(z = 1)": 1 - open_,
+        "mean of z": (1 - below).mean(),
+        "test gate, paper": hard_concrete.deterministic_gate(location)[0],
+        "test gate, median": (below < 0.5).mean(),
+        "mean of dz/dlog_alpha": (below * (1 - below)).mean(),
+        "dP(z > 0)/dlog_alpha": -np.diff(distribution(log_alpha + steps, 0.0))[0] / 2e-4,
     }
     assert shown.keys() == expected.keys()
     for name, value in expected.items():
         assert shown[name] == pytest.approx(value, abs=1e-4), name
-    drawn = [(z == 0).mean(), *np.histogram(z[(z > 0) & (z < 1)], 10, (0, 1))[0] / z.size, (z == 1).mean()]
+    drawn = [closed, *np.diff(distribution(log_alpha, np.linspace(0, 1, 11))), 1 - open_]
     shares = [float(share) for share in re.findall(r"^ *(?:z = .|\S+ to \S+)  +(\d+\.\d\d) %", out, re.MULTILINE)]
-    np.testing.assert_allclose(shares, 100 * np.array(drawn), atol=0.011)
+    np.testing.assert_allclose(shares, 100 * np.array(drawn), atol=0.0051)
     assert ("is pruned" in out) == (log_alpha <= -2.398)
 
 

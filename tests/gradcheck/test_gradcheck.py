@@ -104,10 +104,12 @@ def test_a_missing_gradient_is_refused():
         gradcheck.check_gradient(square, lambda g, x: [], [np.ones(3)])
 
 
-def test_command_prints_a_table_and_succeeds(capsys):
+def test_command_prints_a_table_and_succeeds(capsys, monkeypatch):
+    # All of them run above, one test each.
+    monkeypatch.setattr("npl0.gradcheck.checks.CHECKS", gradcheck.CHECKS[::8])
     assert main(["gradcheck"]) == 0
     output = capsys.readouterr().out
-    checks = len(gradcheck.CHECKS)
+    checks = len(gradcheck.CHECKS[::8])
     assert f"{checks} of {checks} checks pass" in output
     assert output.count("  ok\n") == checks
     assert "FAILED" not in output

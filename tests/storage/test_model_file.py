@@ -230,7 +230,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, compress):
     save_arrays(path, {"kind": "checkpoint", "number": 1}, arrays, compress)
     sound, (header, _) = path.read_bytes(), load_arrays(path)
     generator = np.random.default_rng(0)
-    for bit in generator.choice(8 * len(sound), 1500, replace=False):
+    for bit in generator.choice(8 * len(sound), 600, replace=False):
         damaged = bytearray(sound)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)

@@ -115,9 +115,9 @@ def sample(count: int, seed: int) -> list[Mutant]:
 
 
 def stages_of(file: str) -> list[list[str]]:
-    """Return the tests of a file: those of its room that name it, then the others; lower rooms do not import it."""
+    """Return the fast tests: first those that name the file, then the others."""
     _, room, name = file.removesuffix(".py").split("/")
-    paths = [ROOT / "tests" / folder for folder in TESTS[TESTS.index(room) :]]
+    paths = [ROOT / "tests" / folder for folder in TESTS]
     tests = [test for path in paths for test in ([path] if path.suffix else sorted(path.glob("test_*.py")))]
     names = {test: re.findall(rf"({room}\.)?\b{name}\b", test.read_text("utf-8")) for test in tests}
     near = [test for test in tests if any(names[test]) or (names[test] and test.parent.name == room)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npl0.ops import activation, linear, norm
-from npl0.ops.loss import softmax_cross_entropy
+from npl0.ops.loss import check_labels, softmax_cross_entropy
 from npl0.runtime.scratch import Allocator
 
 
@@ -154,3 +154,10 @@ def test_the_epsilon_of_batch_norm_is_1e_5_in_training_and_at_inference():
 def test_batch_norm_of_one_value_is_refused():
     with pytest.raises(ValueError, match="at least 2 values a feature in training: more than one"):
         norm.batchnorm_forward(np.zeros((3, 1)), np.ones(3), np.zeros(3))
+
+
+@pytest.mark.parametrize(("labels", "remedy"), [([1, 2, 3], "subtract 1"), ([1, 4], "correct"), ([0, 3], "correct")])
+def test_labels_outside_the_classes_are_named_with_their_remedy(labels, remedy):
+    with pytest.raises(ValueError, match=rf"labels has [34] at index \d, outside 0\.\.2 \(1 such labels\): .*{remedy}"):
+        check_labels(np.array(labels), len(labels), 3)
+    check_labels(np.array([0, 2]), 2, 3)

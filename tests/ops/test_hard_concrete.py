@@ -83,3 +83,10 @@ def test_sample_writes_to_out():
     assert hc.sample(np.zeros(3), np.array([0.1, 0.5, 0.9]), out=out) is out
     np.testing.assert_allclose(out[1], 0.5)
     assert out[0] < out[1] < out[2]
+
+
+def test_the_smallest_noise_is_half_the_spacing_of_random_float32_numbers():
+    drawn = np.random.default_rng(0).random(100_000, dtype=np.float32)
+    assert ((drawn * 2.0**24) % 1 == 0).all() and hc.SMALLEST_U == 2.0**-24 / 2
+    lowest, next_one = hc.sample(np.zeros(2, np.float32), np.array([0, 2.0**-24], np.float32))
+    assert np.isfinite([lowest, next_one]).all()

@@ -252,3 +252,15 @@ def test_a_second_stage_keeps_the_gates_and_ramps_lambda_anew(make):
     assert pruner.theta[0] is theta and pruner.ramp(Step(3)) == 0.5
     for log_alpha, before in zip(pruner.log_alphas, gates, strict=True):
         np.testing.assert_array_equal(log_alpha.value, before)
+
+
+def test_finalising_leaves_the_test_weights_and_not_those_of_a_draw(make):
+    pruner = make()
+    pruner.write_weights(Step(0))
+    drawn = [weight.value.copy() for weight in pruner.network.weights]
+    pruner.finalise()
+    for weight, theta, log_alpha, draw in zip(
+        pruner.network.weights, pruner.theta, pruner.log_alphas, drawn, strict=True
+    ):
+        np.testing.assert_array_equal(weight.value, theta.value * hard_concrete.deterministic_gate(log_alpha.value))
+        assert not np.array_equal(weight.value, draw)

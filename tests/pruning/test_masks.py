@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import npl0
 from npl0.nn.parameter import ParameterGroup
 from npl0.pruning import L0, FixedMask, Magnitude, Plan, Pruner, Step, apply_masks, density, keep_largest
 from npl0.training.optimizers import SGD, Adam, Optimizer
@@ -188,3 +189,12 @@ def test_a_loaded_state_of_fixed_masks_holds_the_loaded_masks(build):
         np.testing.assert_array_equal(mask, masks[name])
     for weight in network.weights:
         np.testing.assert_array_equal(weight.value != 0, masks[weight.name])
+
+
+def test_a_weight_at_the_threshold_itself_goes():
+    network = npl0.Network([npl0.Linear(2, 2, bias=False)], (2,))
+    network.weights[0].value = np.array([[1, -1], [1, -1]], np.float32)
+    # The standard deviation is 1, so every weight lies at one deviation exactly.
+    assert density(Magnitude(network, compression=0, quality=1.0).finalise()) == 0
+    network.weights[0].value = np.array([[1, -1], [1, -1]], np.float32)
+    assert density(Magnitude(network, compression=0, quality=0.999).finalise()) == 1

@@ -51,3 +51,11 @@ def test_a_change_that_is_off_draws_nothing_and_copies_nothing():
     reference = rng.generator(0, "augment")
     reference.integers(0, 3, (2, 50))
     assert generator.random() == reference.random()
+
+
+def test_shifts_reach_as_far_as_asked_in_every_direction():
+    image = np.arange(1, 26, dtype=np.uint8).reshape(1, 1, 5, 5)
+    padded = np.pad(image[0, 0], 2)
+    crops = {padded[i : i + 5, j : j + 5].tobytes() for i in range(5) for j in range(5)}
+    found = {shifted.tobytes() for shifted in augment(image.repeat(900, axis=0), 2, 0, rng.generator(0, "augment"))}
+    assert found == crops

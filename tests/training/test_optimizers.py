@@ -159,3 +159,9 @@ def test_schedules_at_their_ends_and_between(name, points):
 
 def test_every_schedule_has_its_points_above():
     assert set(SCHEDULES) == {"constant", "step", "linear", "cosine", "one-cycle"}
+
+
+def test_the_rules_have_the_usual_constants():
+    assert SGD() == SGD(momentum=0.9, nesterov=True)
+    assert Adam() == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8)
+    assert Step(3) == Step(3, fraction=0.0, rate_factor=1.0, learning_rate=0.0)

@@ -34,7 +34,7 @@ def maps(record: RunRecord) -> list[tuple[str, str, np.ndarray]]:
     sizes = [rows * columns for rows, columns in grids]
     layer = int(np.argmax(sizes))
     cells = np.split(record.arrays["cells"], np.cumsum(sizes)[:-1], axis=1)[layer]
-    moments = [i for i, moment in enumerate(record.moments) if moment.name in ("start", "train")]
+    moments = [i for i, moment in enumerate(record.moments) if moment["name"] in ("start", "train")]
     # Most gates close early: the moments at which the logarithm of the kept weights has fallen by equal parts.
     kept = record.arrays["kept"][moments, layer]
     targets = np.geomspace(kept[0], max(kept[-1], 1), MAPS)
@@ -43,7 +43,7 @@ def maps(record: RunRecord) -> list[tuple[str, str, np.ndarray]]:
     for i in [*chosen, moments[-1]]:
         moment, shape = record.moments[i], grids[layer]
         picture = cells[i].reshape(shape) / cells.max()
-        when = "before training" if moment.name == "start" else f"after epoch {moment.epoch}"
+        when = "before training" if moment["name"] == "start" else f"after epoch {moment['epoch']}"
         found.append((when, f"{record.arrays['kept'][i, layer]:,}", picture))
     return found
 

@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 report"
 
 
 def _report(options: Any) -> None:
-    report.check_plots()
     records = [report.read_run(run) for run in options.runs]
     path = Path(options.out or (records[0].path if len(records) == 1 else Path()) / "report.html")
-    for text in (text for record in records for text in record.missing):
-        note(text)
+    for record in records:
+        for text in record.missing:
+            note(text)
     report.write_report(records, path)
     print(path)
     if options.open and not webbrowser.open(path.resolve().as_uri()):

@@ -1,34 +1,37 @@
-"""What the page shows of a run, as JSON values; its script makes tables and pictures of them."""
+"""What the page shows of a run, as JSON values; its script makes texts, tables and pictures of them."""
 
+import base64
+import dataclasses
+import math
+import zlib
 from typing import Any
 
 import numpy as np
 
 from npl0.nn.models import MODELS
-from npl0.pruning.live import live_masks
-from npl0.pruning.masks import masks_of
+from npl0.ops import hard_concrete
 from npl0.report.figures import course
-from npl0.report.film import film_data, pack, pack_signed
 from npl0.report.left import count_reads
 from npl0.report.record import RunRecord
-from npl0.runs.explain import explain
-from npl0.runs.snapshots import MOST_FILTERS, MOST_IMAGES, POINTS
-
-CHANGES = {("trained", "pruned"): "Pruning", ("trained", "retrained"): "Pruning and retraining together"}
+from npl0.runs.explain import explain_all
+from npl0.runs.result import measure_layers
+from npl0.runs.snapshots import LEVELS, MOST_FILTERS, POINTS, RANGES
 
 
 def run_data(record: RunRecord, room: int) -> dict[str, Any]:
     """Return all that the page shows of a run; its film takes `room` bytes at most. None or empty: it is missing."""
-    columns = ("stage", "seconds", "images_per_second", "peak_memory_mb")
+    model, columns = record.config.model, ("stage", "seconds", "images_per_second", "peak_memory_mb")
+    trained = sum(row["stage"] == "train" for row in record.rows) >= record.epochs["train"]
     return {
-        "title": title_of(record),
+        "model": MODELS[model].title if model in MODELS else model,
         "folder": str(record.path),
         "missing": record.missing,
         "config": record.config.used(),
+        "epochs": record.epochs,
         "environment": record.environment,
         "result": record.result,
         "rows": [{name: row.get(name) for name in columns} for row in record.rows],
-        "sentences": _sentences(record),
+        "sentences": explain_all(record.result, record.network, record.rows) if record.network and trained else {},
         "film": film_data(record, room),
         "course": course(record),
         "left": _left(record),
@@ -36,75 +39,69 @@ def run_data(record: RunRecord, room: int) -> dict[str, Any]:
     }
 
 
-def title_of(record: RunRecord) -> str:
-    """Return the network, the data, the method and the seed of a run."""
-    config = record.config
-    model = MODELS[config.model].title.partition(",")[0] if config.model in MODELS else config.model
-    data = record.result.get("data", record.environment.get("data", {})).get("name", config.data)
-    data = {"mnist": "MNIST", "cifar10": "CIFAR-10"}.get(data, data)
-    method = "L0" if config.method == "l0" else config.method
-    return f"{model.removesuffix(' for CIFAR-10')} on {data}, {method}, seed\N{NO-BREAK SPACE}{config.seed}"
+def film_data(record: RunRecord, room: int) -> dict[str, Any] | None:
+    """Return the snapshots, their maps in `room` bytes at most: else every other moment is left out."""
+    if not record.moments:
+        return None
+    arrays, chosen = record.arrays, list(range(len(record.moments)))
+    while len(cells := pack(arrays["cells"][chosen])) > room and len(chosen) > 2:
+        chosen = sorted({*chosen[::2], chosen[-1]})
+    names = ("kept", "histogram")
+    return {
+        "layers": record.header["layers"],
+        "grids": record.header["grids"],
+        "moments": [{**record.moments[i], **{name: arrays[name][i].tolist() for name in names}} for i in chosen],
+        "levels": LEVELS,
+        "cells": cells,
+        "first": pack_signed(arrays["first"][chosen]),
+        "ranges": RANGES,
+        "threshold": closing_threshold(record.config.options.test_gate) if record.config.method == "l0" else None,
+    }
 
 
-def _sentences(record: RunRecord) -> list[tuple[str, str]]:
-    """Return what each stage did, in words."""
-    kept = [int(row["kept"]) for row in record.rows if row["stage"] == "train"]
-    if record.network is None or len(kept) < record.epochs["train"]:
-        return []
-    masks = masks_of(record.network)
-    stages = {"trained": "Training", "pruned": "Pruning", "retrained": "Retraining"}
-    points = list(stages) if record.config.prunes else ["trained"]
-    return [(stages[point], " ".join(explain(point, record.result, masks, kept))) for point in points]
+def pack(moments: np.ndarray) -> str:
+    """Pack bytes (moments, ...): the differences from moment to moment, modulo 256, compressed, in base64."""
+    steps = np.diff(moments, axis=0, prepend=np.zeros_like(moments[:1]))
+    return base64.b64encode(zlib.compress(steps.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def pack_signed(values: np.ndarray) -> dict[str, Any]:
+    """Pack numbers (moments, ...) in 1..255; 128 is 0 and nothing else is, so that the smallest is still seen."""
+    values = values.astype(np.float32)
+    sizes = np.ceil(127 * np.abs(values) / max(float(np.abs(values).max(initial=0)), 1e-30))
+    return {"shape": values.shape[1:], "moments": len(values), "values": pack(128 + np.sign(values) * sizes)}
+
+
+def closing_threshold(rule: str) -> float:
+    """Return the log_alpha at and below which a test gate is 0: `temperature logit(-gamma / (zeta - gamma))`."""
+    p = -hard_concrete.GAMMA / (hard_concrete.ZETA - hard_concrete.GAMMA)
+    return hard_concrete.TEST_GATES[rule] * math.log(p / (1 - p))
 
 
 def _left(record: RunRecord) -> dict[str, Any] | None:
-    network = record.network
-    if network is None:
+    """Return the layers, how often each pixel is read, and the filters of a first convolution, channels added."""
+    if record.network is None:
         return None
-    live, reads = live_masks(masks_of(network)), count_reads(network)
-    counts = [None] * len(network.weights) if live is None else [int(mask.sum()) for mask in live.values()]
-    names = ("name", "size", "nnz", "macs", "macs_nnz")
-    layers = [[*(row[name] for name in names), n] for row, n in zip(record.result["layers"], counts, strict=True)]
-    left: dict[str, Any] = {"layers": layers, "inputs": None, "filters": None}
-    if reads is not None and reads.ndim == 3:
-        reads = reads.sum(axis=0)
-        left["inputs"] = {"read": int((reads > 0).sum()), **pack_signed(reads[None])}
-    first = network.weights[0]
-    if first.value.ndim == 4:
-        shown = {"at the end": first.value[:MOST_FILTERS].sum(axis=1)}
-        trained = [i for i, moment in enumerate(record.moments) if moment.name == "train"]
-        for i, when in [(trained[-1], "after training"), (0, "before training")] if trained else []:
-            shown = {when: record.arrays["first"][i].astype(np.float32).sum(axis=1), **shown}
-        left["filters"] = {"name": first.layer, "when": list(shown), **pack_signed(np.stack(list(shown.values())))}
-    return left
+    reads, first = count_reads(record.network), record.network.weights[0].value
+    return {
+        "layers": [dataclasses.asdict(row) for row in measure_layers(record.network)],
+        "inputs": pack_signed(reads.sum(axis=0)[None]) if reads is not None and reads.ndim == 3 else None,
+        "filters": pack_signed(first[None, :MOST_FILTERS].sum(axis=2, keepdims=True)) if first.ndim == 4 else None,
+    }
 
 
 def _answers(record: RunRecord) -> dict[str, Any] | None:
-    arrays = record.arrays
-    given = {point: arrays[f"predicted.{point}"].astype(int) for point in POINTS if f"predicted.{point}" in arrays}
-    if "labels" not in arrays or not given:
+    """Return the true classes of all images, those that each stage gave them, and the images that are kept."""
+    arrays, points = record.arrays, [point for point in POINTS if f"predicted.{point}" in record.arrays]
+    if "labels" not in arrays or not points:
         return None
-    labels, last = arrays["labels"].astype(int), list(given.values())[-1]
-    names = [str(name) for name in record.header["classes"]]
-    # A network may have more outputs than the data have classes.
-    names += [str(i) for i in range(len(names), 1 + max(array.max() for array in (labels, *given.values())))]
-    matrix = np.bincount(labels * len(names) + last, minlength=len(names) ** 2).reshape(len(names), -1)
-    changes = []
-    for (before, after), what in CHANGES.items():
-        if before in given and after in given:
-            was, is_now = given[before] == labels, given[after] == labels
-            indices = {"lost": np.flatnonzero(was & ~is_now), "won": np.flatnonzero(~was & is_now)}
-            tiles = {
-                kind: [
-                    [place, int(i), *(names[array[i]] for array in (labels, given[before], given[after]))]
-                    for place, i in enumerate(arrays["picked"])
-                    if i in found
-                ][:MOST_IMAGES]
-                for kind, found in indices.items()
-            }
-            counts = {kind: len(found) for kind, found in indices.items()}
-            changes.append({"what": what, "of": len(labels), "counts": counts, "tiles": tiles})
-    images = arrays["images"]
-    # Each image is packed as the difference from the one before, like the moments of a film.
-    packed = {"shape": images.shape[1:], "moments": len(images), "values": pack(images)}
-    return {"names": names, "matrix": matrix.tolist(), "changes": changes, "images": packed}
+    classes = np.stack([arrays["labels"], *(arrays[f"predicted.{point}"] for point in points)]).astype("<u2")
+    return {
+        "names": record.header["classes"],
+        "points": points,
+        "classes": pack(classes.view(np.uint8)),
+        "picked": arrays["picked"].tolist(),
+        "shape": arrays["images"].shape[1:],
+        # Each image as the difference from the one before.
+        "images": pack(arrays["images"]),
+    }

@@ -1,5 +1,7 @@
 """Which inputs the kept weights of a network still read."""
 
+from copy import copy
+
 import numpy as np
 
 from npl0.nn.base import Context
@@ -22,27 +24,21 @@ def count_reads(network: Network) -> np.ndarray | None:
 
     Returns float64 of the input's shape; None if the network has layers that are not of `npl0.nn`.
     """
-    x, twins = np.ones((*network.input_shape, 1)), []
+    x, passed = np.ones((*network.input_shape, 1)), []
     for layer in network.layers:
         if type(layer) in _ELEMENTWISE:
             continue
-        if type(layer) is Conv2d:
-            sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-            twin = Conv2d(*sizes, algorithm="im2col", bias=False)
-        elif type(layer) is Linear:
-            twin = Linear(layer.in_features, layer.out_features, bias=False)
-        elif type(layer) in (MaxPool2d, AvgPool2d):
-            twin = AvgPool2d(layer.size, layer.stride)
-        elif type(layer) is Flatten:
-            twin = Flatten()
-        else:
+        if type(layer) not in (Conv2d, Linear, MaxPool2d, AvgPool2d, Flatten):
             return None
-        if type(layer) in (Conv2d, Linear):
-            twin.weight = Parameter((layer.weight.value != 0).astype(np.float64), "weight")
+        twin = AvgPool2d(layer.size, layer.stride) if type(layer) is MaxPool2d else copy(layer)
+        if type(twin) in (Conv2d, Linear):
+            twin.weight, twin.bias = Parameter((layer.weight.value != 0).astype(np.float64), "weight"), None
+        if type(twin) is Conv2d:
+            twin.tile = 0  # im2col, in which nothing cancels
         x, cache = twin.forward(x, Context())
-        twins.append((twin, cache))
+        passed.append((twin, cache))
     grad = np.ones_like(x)
-    for twin, cache in reversed(twins):
+    for twin, cache in reversed(passed):
         # Only where it is above 0 matters; ones keep the sums over a deep network from overflowing.
         grad, _ = twin.backward((grad > 0).astype(np.float64), cache, Context(), True)
     return grad[..., 0]

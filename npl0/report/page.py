@@ -1,18 +1,16 @@
 """The page: one HTML file that needs nothing else."""
 
-import html
 import importlib.util
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from npl0.report.data import run_data, title_of
+from npl0.report.data import run_data
 from npl0.report.figures import comparison
 from npl0.report.record import ReportError, RunRecord
-from npl0.storage.files import write_text
+from npl0.storage.files import replacing
 
 # What the maps of all runs may take, of the 3 MB of a page.
 ROOM = 2_000_000
@@ -24,20 +22,14 @@ def check_plots() -> None:
         raise ReportError("a report needs matplotlib, the extra `plot`: pip install 'matplotlib>=3.8'")
 
 
-def check_path(path: str | Path) -> None:
-    """Raise ReportError if a file cannot be written there; nothing is written."""
-    path = Path(path)
-    fault = "there is no such folder" if not path.parent.is_dir() else "it is a folder" if path.is_dir() else ""
-    if fault or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ReportError(f"cannot write {path}: {fault or 'permission denied'}; name another file with --out")
-
-
 def write_report(records: Sequence[RunRecord], path: str | Path) -> None:
     """Write the page on some runs to a file; ReportError if matplotlib is missing or the file cannot be written."""
     check_plots()
-    check_path(path)
     try:
-        write_text(path, make_page(records))
+        with replacing(path) as temporary:
+            # Before the work, not after it.
+            temporary.touch()
+            temporary.write_text(make_page(records), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}; name another file with --out") from error
 
@@ -51,7 +43,6 @@ def make_page(records: Sequence[RunRecord]) -> str:
     folder = files("npl0.report") / "files"
     page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     return Template(page).substitute(
-        title=html.escape(title_of(records[0]) if len(records) == 1 else f"{len(records)} runs side by side"),
         style=style,
         script=script,
         # Nothing in the data may end the script element that holds them.

@@ -16,14 +16,10 @@ NEGLIGIBLE = 0.02
 
 
 def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -> Iterator[str]:
-    """Yield two or three sentences on a stage of a run.
+    """Yield two or three sentences on the stage of a run that ends at `point`: `trained`, `pruned` or `retrained`.
 
-    Parameters
-    ----------
-    point : the end of the stage: `trained`, `pruned` or `retrained`.
-    result : the content of result.json, so far as the run has come.
-    masks : which weights are not zero.
-    kept : the kept weights after each epoch of training.
+    `result` is the content of result.json so far, `masks` tell which weights are not zero, and `kept` how many there
+    were after each epoch of training.
     """
     gated, epochs = result["method"] == "l0", result["epochs"]
     if point == "trained":
@@ -84,10 +80,9 @@ def _other_training(result: dict[str, Any]) -> Iterator[str]:
 
 def _gated_pruning(result: dict[str, Any]) -> Iterator[str]:
     before, after, left = result["correct"]["trained"], result["correct"]["pruned"], result["weights_kept"]["pruned"]
-    yield "Pruning wrote each weight times its test gate into the network; a closed gate wrote a zero. " + (
-        f"These are the values it was tested with before, so the same {after:,} images are right."
-        if before == after
-        else f"{before:,} images were right before and {after:,} are now, which rounding alone can change."
+    yield (
+        "Pruning wrote each weight times its test gate into the network; a closed gate wrote a zero. These are the "
+        f"values it was tested with before: {before:,} images were right then, and {after:,} are now."
     )
     chance = 31 if result["test_gate"] == "paper" else 50
     more, why = "more", f"a gate that is 0 at test time still opens in up to {chance} % of the draws"
@@ -103,21 +98,18 @@ def _cut(result: dict[str, Any]) -> Iterator[str]:
     if result["config"].get("magnitude", {}).get("criterion") == "layer-std":
         rule += ", relative to the spread of their layer"
     yield f"Pruning kept {left:,} of {size:,} weights, the {rule}, and set the others to zero."
-    if before - after > NEGLIGIBLE * before:
-        yield (
-            f"That lost {before - after:,} of the {before:,} images that were right: removed together, "
-            "the other weights mattered."
-        )
+    if (lost := before - after) > NEGLIGIBLE * before:
+        yield f"That lost {lost:,} of the {before:,} images that were right: removed together, the others mattered."
     else:
         yield f"{before:,} images were right before and {after:,} are now: the other weights hardly mattered."
 
 
 def _retraining(result: dict[str, Any]) -> Iterator[str]:
     epochs, seconds, right = result["epochs"]["retrain"], result["seconds"], result["correct"]
-    share = seconds["retrain"] / max(sum(seconds.values()), 1e-9)
+    share, times = seconds["retrain"] / max(sum(seconds.values()), 1e-9), f"{epochs} epoch{'s' if epochs > 1 else ''}"
     yield (
-        f"Retraining moved the {result['weights_kept']['pruned']:,} kept weights for {epochs} "
-        f"epoch{'s' if epochs > 1 else ''}, {100 * share:.0f} % of the time of the run; the zeros stayed zeros."
+        f"Retraining moved the {result['weights_kept']['pruned']:,} kept weights for {times}, {100 * share:.0f} % of "
+        "the time of the run; the zeros stayed zeros."
     )
     lost, gain = right["trained"] - right["pruned"], right["retrained"] - right["pruned"]
     # The standard deviation of the difference of two counts of errors, were they independent.

@@ -166,8 +166,7 @@ class Run:
                 self.announce(f"  {sentence}")
 
     def _result(self) -> dict[str, Any]:
-        layers, total = measure_layers(self.network), len(self.held_out[1])
-        return make_result(self.config, self.dataset, self.state, self.network, layers, total)
+        return make_result(self.config, self.dataset, self.state, self.network, len(self.held_out[1]))
 
     def save(self) -> None:
         """Write the checkpoint."""

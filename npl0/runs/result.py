@@ -45,7 +45,6 @@ def make_result(
     dataset: Dataset,
     state: TrainingState,
     network: Network,
-    layers: list[LayerMeasure],
     total: int,
 ) -> dict[str, Any]:
     """Return the content of result.json; accuracies were measured on `total` images."""
@@ -75,7 +74,7 @@ def make_result(
         "expected_l0": state.expected_l0,
         "epochs": {"train": config.train.epochs, "retrain": config.retrain.epochs if config.prunes else 0},
         "seconds": {"train": 0.0, "prune": 0.0, "retrain": 0.0, **state.seconds},
-        "layers": [dataclasses.asdict(row) for row in layers],
+        "layers": [dataclasses.asdict(row) for row in measure_layers(network)],
         "test_gate": getattr(config.options, "test_gate", None),
         "config": config.used(),
     }

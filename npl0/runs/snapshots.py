@@ -54,15 +54,10 @@ class Snapshots:
         self.network = network
         weights = network.weights
         self.grids = grids([(len(w.value), w.size // len(w.value)) for w in weights], MOST_CELLS)
-        shapes = {
-            "moments": (3,),
-            "kept": (len(weights),),
-            "histogram": (len(weights), BINS),
-            "cells": (sum(rows * columns for rows, columns in self.grids),),
-            "first": self._first(masks_of(network)).shape,
-        }
-        kinds = {"cells": np.uint8, "first": np.float16}
-        self.arrays = {name: np.zeros((0, *shape), kinds.get(name, np.int64)) for name, shape in shapes.items()}
+        counts = {"moments": (3,), "kept": (len(weights),), "histogram": (len(weights), BINS)}
+        self.arrays = {name: np.zeros((0, *shape), np.int64) for name, shape in counts.items()}
+        self.arrays["cells"] = np.zeros((0, sum(rows * columns for rows, columns in self.grids)), np.uint8)
+        self.arrays["first"] = self._first(masks_of(network))[None][:0]
 
     def record(self, moment: str, epoch: int, last: int, pruner: Pruner, masks: Masks) -> None:
         """Record a moment of a stage of `last` epochs, unless its epoch is to be left out."""
@@ -78,7 +73,7 @@ class Snapshots:
         new = {
             "moments": (MOMENTS.index(moment), epoch, list(RANGES).index(quantity)),
             "kept": [mask.sum() for mask in kept],
-            "histogram": [histogram(value, *RANGES[quantity]) for value in values],
+            "histogram": [histogram(value, RANGES[quantity]) for value in values],
             "cells": np.concatenate([cells(mask, *grid) for mask, grid in zip(kept, self.grids, strict=True)]),
             "first": self._first(masks),
         }
@@ -103,9 +98,9 @@ class Snapshots:
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Load what `state` returned; ValueError if it belongs to another network. No arrays: nothing was recorded."""
         if arrays:
-            predicted = {name: array for name, array in arrays.items() if name.partition(".")[0] == "predicted"}
             blank = {name: np.zeros((len(arrays["moments"]), *a.shape[1:]), a.dtype) for name, a in self.arrays.items()}
-            check_arrays("this run", {**blank, **predicted}, arrays)
+            # Classes may have been predicted at some points.
+            check_arrays("this run", {**arrays, **blank}, arrays)
             self.arrays = dict(arrays)
 
     def write(self, path: Path, classes: Sequence[str], held_out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
@@ -155,7 +150,6 @@ def cells(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.ceil(counts * LEVELS / np.outer(*sizes)).astype(np.uint8).reshape(-1)
 
 
-def histogram(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Count values in BINS equal bins; those outside the range count in the first or the last bin."""
-    bins = ((values - low) * (BINS / (high - low))).astype(np.int64)
-    return np.bincount(np.clip(bins, 0, BINS - 1).reshape(-1), minlength=BINS)
+def histogram(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Count values in BINS equal bins; those outside the limits count in the first or the last bin."""
+    return np.histogram(np.clip(values, *limits), BINS, limits)[0]

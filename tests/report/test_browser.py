@@ -10,8 +10,10 @@ import subprocess
 import numpy as np
 import pytest
 
+from npl0.report.left import count_reads
 from npl0.report.page import write_report
 from npl0.report.record import read_run
+from npl0.runs.snapshots import POINTS
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -53,9 +55,19 @@ const points = (canvas) => {
     played.push(film.querySelector(".moment").textContent);
     await wait(100);
   }
+  const texts = (selector) => [...document.querySelectorAll(selector)].map((part) => part.textContent);
+  const page = {
+    title: document.title,
+    captions: texts(".panels figcaption, .filters figcaption"),
+    layers: texts(".left tbody tr:last-child td"),
+    read: texts(".inputs figcaption span"),
+    matrix: texts(".matrix tbody td"),
+    changes: texts(".changes > div > p:first-child"),
+    images: document.querySelectorAll(".images canvas").length,
+  };
   const text = [...document.querySelectorAll("h1, h2, td, dd, li")].map((part) => part.textContent);
   const wide = document.documentElement.scrollWidth > innerWidth;
-  const answer = { seen, played, errors, text, wide, label: button.getAttribute("aria-label") };
+  const answer = { page, seen, played, errors, text, wide, label: button.getAttribute("aria-label") };
   document.body.appendChild(document.createElement("pre")).textContent = "SEEN" + JSON.stringify(answer) + "SEEN";
 })();
 """
@@ -106,6 +118,32 @@ def test_the_slider_closes_the_gates(shown, finished):
     # Played from the start, once the last moment was reached.
     assert list(dict.fromkeys(answer["played"]))[:4] == labels and answer["label"] == "Play"
     assert any("images are right" in text for text in answer["text"])
+    check_page(answer["page"], record)
+
+
+def check_page(shown, record):
+    """Check texts and numbers below the film, which the script makes of arrays."""
+    assert shown["title"] == "LeNet-5 on synthetic, L0, seed\N{NO-BREAK SPACE}0"
+    assert shown["captions"] == [
+        "Accuracyin training◆ on the test images",
+        "Losscross-entropypenalty on open gates",
+        "Weightskeptexpected to be open, the sum of P(z > 0)",
+        "Strengths, step by steprate of the weightsof the gateslambda",
+        *(f"Filters of conv1, {when}" for when in ("before training", "epoch 2 of 2", "retraining, epoch 1 of 1")),
+    ]
+    live, kept = record.result["weights_live"]["retrained"], record.result["nnz"]["weights"]
+    assert shown["layers"][:5] == ["all", "430,500", f"{kept:,}", f"{live:,}", f"{kept - live:,}"]
+    assert shown["read"][0].startswith(f"{np.count_nonzero(count_reads(record.network))} of 784 pixels")
+    labels, *given = (record.arrays[name] for name in ("labels", *(f"predicted.{p}" for p in POINTS[1:])))
+    matrix = np.zeros((10, 10), int)
+    np.add.at(matrix, (labels, given[-1]), 1)
+    assert shown["matrix"] == [str(count) if count else "" for count in matrix.ravel()]
+    lost, won = ((here == labels) & (there != labels) for here, there in ((given[0], given[2]), (given[2], given[0])))
+    assert shown["changes"] == [
+        "Pruning lost no image and won none.",
+        f"Pruning and retraining together lost {lost.sum()} and won {won.sum()} of 500 images.",
+    ]
+    assert shown["images"] == min(lost.sum(), 12) + min(won.sum(), 12) > 0
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from npl0 import __main__
 from npl0.ops.hard_concrete import deterministic_gate
 from npl0.pruning.base import Plan, Step
 from npl0.report import figures, page
-from npl0.report.film import closing_threshold, film_data, pack_signed
+from npl0.report.data import closing_threshold, film_data, pack_signed
 from npl0.report.left import count_reads
 from npl0.report.record import ReportError, read_run
 
@@ -36,7 +36,7 @@ def command(capfd):
 
 
 def unpacked(text, moments):
-    """Undo `film.pack`."""
+    """Undo `data.pack`."""
     steps = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(moments, -1)
     return np.cumsum(steps, axis=0, dtype=np.uint8)
 
@@ -54,19 +54,19 @@ def test_the_page_holds_what_the_run_recorded(finished, command, data_in):
     assert len(run["rows"]) == 3 and len(run["course"]) == 4 and len(run["sentences"]) == 3
     network = npl0.load_model(folder)
     final = [np.count_nonzero(weight.value) for weight in network.weights]
-    assert [row[2] for row in run["left"]["layers"]] == final == run["film"]["moments"][-1]["kept"]
-    assert all(0 < live <= kept for _, _, kept, _, _, live in run["left"]["layers"])
-    assert [moment["label"] for moment in run["film"]["moments"]] == [
-        *("before training", "epoch 1 of 2", "epoch 2 of 2", "after pruning"),
-        "retraining, epoch 1 of 1",
-    ]
-    # The confusion matrix counts what was right in the end.
-    matrix = np.array(run["answers"]["matrix"])
-    assert matrix.sum() == 500 and np.trace(matrix) == run["result"]["correct"]["retrained"]
-    pruning, both = run["answers"]["changes"]
-    assert pruning["counts"] == {"lost": 0, "won": 0}, "closed gates are zeros already"
-    correct = run["result"]["correct"]
-    assert both["counts"]["won"] - both["counts"]["lost"] == correct["retrained"] - correct["trained"]
+    assert [row["nnz"] for row in run["left"]["layers"]] == final == run["film"]["moments"][-1]["kept"]
+    assert all(0 < row["live"] <= row["nnz"] for row in run["left"]["layers"])
+    stages = [("start", 0), ("train", 1), ("train", 2), ("pruned", 2), ("retrain", 1)]
+    assert [(moment["name"], moment["epoch"]) for moment in run["film"]["moments"]] == stages
+    answers, images = run["answers"], npl0.load_dataset("synthetic")
+    assert answers["points"] == ["trained", "pruned", "retrained"]
+    labels, *given = unpacked(answers["classes"], 4).view("<u2")
+    assert np.array_equal(labels, images.test_labels)
+    right = [np.count_nonzero(classes == labels) for classes in given]
+    assert right == [run["result"]["correct"][point] for point in answers["points"]]
+    assert np.array_equal(given[0], given[1]), "closed gates are zeros already"
+    shown = unpacked(answers["images"], len(answers["picked"])).reshape(-1, 1, 28, 28)
+    assert len(shown) and np.array_equal(shown, images.test_images[answers["picked"]])
 
 
 def test_the_film_is_what_the_snapshots_hold(finished):
@@ -78,7 +78,7 @@ def test_the_film_is_what_the_snapshots_hold(finished):
     assert np.array_equal(np.sign(shades), np.sign(record.arrays["first"]))
     # With too little room, moments are left out, but not the first and the last.
     short = film_data(record, room=1)
-    assert [moment["label"] for moment in short["moments"]] == ["before training", "retraining, epoch 1 of 1"]
+    assert [moment["name"] for moment in short["moments"]] == ["start", "retrain"]
     assert film_data(read_run(finished["magnitude"]), 10**7)["threshold"] is None
 
 
@@ -164,7 +164,8 @@ def test_a_run_without_snapshots_shows_the_rest(command, copied, data_in):
     (run,) = data_in((folder / "report.html").read_text(encoding="utf-8"))["runs"]
     assert run["film"] is None and run["answers"] is None and len(run["missing"]) == 1
     assert len(run["course"]) == 4 and len(run["left"]["layers"]) == 4
-    assert run["left"]["filters"]["when"] == ["at the end"]
+    kept = np.count_nonzero(npl0.load_model(folder).weights[0].value)
+    assert np.count_nonzero(unpacked(run["left"]["filters"]["values"], 1) != 128) == kept
 
 
 @pytest.mark.parametrize("name", ["result.json", "environment.json", "log.csv", "model.npz", "snapshots.npz"])
@@ -187,7 +188,7 @@ def test_what_is_not_damaged_is_shown(command, copied, data_in):
     code, _, err = command(folder)
     assert code == 0 and err.count("cannot be read, so what it holds is missing") == 3
     (run,) = data_in((folder / "report.html").read_text(encoding="utf-8"))["runs"]
-    assert len(run["missing"]) == 3 and run["film"] is None and run["rows"] == run["sentences"] == []
+    assert len(run["missing"]) == 3 and run["film"] is None and run["rows"] == [] and run["sentences"] == {}
     # The learning rates follow from the settings and the size of the data alone.
     assert len(run["course"]) == 1 and len(run["left"]["layers"]) == 4 and run["config"]["model"] == "lenet5"
 
@@ -214,9 +215,9 @@ def test_what_cannot_be_reported_is_said(command, finished, tmp_path):
     code, _, err = command(tmp_path)
     assert code == 1 and "cannot be shown" in err
     code, _, err = command(folder, "--out", tmp_path / "no" / "page.html")
-    assert code == 1 and "page.html: there is no such folder; name another file with --out" in err
+    assert code == 1 and "page.html: No such file or directory; name another file with --out" in err
     code, _, err = command(folder, "--out", tmp_path)
-    assert code == 1 and "it is a folder" in err
+    assert code == 1 and "Is a directory; name another file" in err
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -224,7 +225,7 @@ def test_a_path_without_permission_is_said(command, finished, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     code, _, err = command(finished["l0"], "--out", closed / "page.html")
-    assert code == 1 and "permission denied; name another file" in err
+    assert code == 1 and "Permission denied; name another file" in err
 
 
 def test_without_matplotlib_nothing_is_done(monkeypatch, command, run, finished, tmp_path):
@@ -272,5 +273,5 @@ def test_a_record_of_a_file_in_the_folder_is_that_of_the_folder(finished):
 def test_a_dense_run_has_no_pruning_to_show(run, runs, tmp_path, data_in):
     assert run("--method", "dense", "--report", "--quiet", "--json")[0] == 0
     (shown,) = data_in((runs.folder_in(tmp_path / "runs") / "report.html").read_text(encoding="utf-8"))["runs"]
-    assert len(shown["sentences"]) == 1 and shown["answers"]["changes"] == []
+    assert list(shown["sentences"]) == shown["answers"]["points"] == ["trained"]
     assert math.isclose(shown["film"]["moments"][-1]["kept"][0], 235_200)

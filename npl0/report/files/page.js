@@ -5,6 +5,17 @@
 const SVG = "http://www.w3.org/2000/svg";
 const FRAME = 450; // milliseconds that a moment is shown while playing
 const MOST_CLASSES = 20; // with more, the most frequent mistakes are listed in place of a matrix
+const MOST_TILES = 12; // images that pruning lost, and as many that it won
+const STAGES = { trained: "Training", pruned: "Pruning", retrained: "Retraining" };
+const DATA = { mnist: "MNIST", cifar10: "CIFAR-10" };
+const CHANGES = [["trained", "pruned", "Pruning"], ["trained", "retrained", "Pruning and retraining together"]];
+// The captions of the figures, by the colours that these use; a text that depends on the run is a function of its result.
+const COURSE = {
+  accuracy: ["Accuracy", { blue: "in training", orange: "on the validation images", ink: ({ measured_on }) => `◆ on the ${measured_on} images` }],
+  loss: ["Loss", { blue: "cross-entropy", orange: "penalty on open gates" }],
+  weights: ["Weights", { blue: "kept", orange: "expected to be open, the sum of P(z > 0)" }],
+  strengths: ["Strengths, step by step", { blue: "rate of the weights", orange: "of the gates", ink: "lambda" }],
+};
 
 // ------------------------------------------------------------------------------------------------ elements and texts
 
@@ -39,6 +50,7 @@ const grouped = (n) => n.toLocaleString("en");
 const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}\u00a0%`;
 const times = (size, kept) => (kept ? `${grouped(+(size / kept).toFixed(size / kept < 100 ? 1 : 0))}×` : "all pruned");
 const sum = (values) => values.reduce((a, b) => a + b, 0);
+const product = (values) => values.reduce((a, b) => a * b, 1);
 
 function duration(seconds) {
   if (seconds < 60) return `${seconds.toFixed(1)}\u00a0s`;
@@ -56,7 +68,7 @@ function colour(name) {
   return [1, 3, 5].map((at) => parseInt(context.fillStyle.slice(at, at + 2), 16));
 }
 
-// Undo film.pack: base64, deflate, and differences from moment to moment.
+// Undo data.pack: base64, deflate, and differences from moment to moment.
 async function unpack(text, moments) {
   const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -105,10 +117,31 @@ function keepPainted(painter) {
 
 // -------------------------------------------------------------------------------------------------------------- film
 
+function labelOf({ name, epoch }, epochs) {
+  if (name === "start") return "before training";
+  if (name === "pruned") return "after pruning";
+  return `${name === "retrain" ? "retraining, " : ""}epoch ${epoch} of ${epochs[name]}`;
+}
+
+// What a map of a layer shows.
+function noteOf({ shape: [outputs, ...rest], rows, columns }) {
+  const inputs = product(rest);
+  const [tall, wide] = [Math.ceil(outputs / rows), Math.ceil(inputs / columns)];
+  const point = tall * wide === 1 ? "A point is a weight" : `A point is ${tall} by ${wide} weights`;
+  return `${point}; ${grouped(outputs)} rows of ${rest.length === 3 ? "filters" : "units"}, ${grouped(inputs)} columns of inputs.`;
+}
+
 class Film {
-  constructor(section, data) {
+  constructor(section, data, epochs) {
     this.section = section;
     Object.assign(this, data);
+    this.layers = data.layers.map(([name, shape], i) => {
+      const [rows, columns] = data.grids[i];
+      return { name: name.split(".")[0], shape, size: product(shape), rows, columns };
+    });
+    for (const moment of this.moments) moment.label = labelOf(moment, epochs);
+    const unpacked = [this.cells, this.first.values].map((values) => unpack(values, this.moments.length));
+    this.unpacked = Promise.all(unpacked);
     this.slider = this.find("input");
     this.button = this.find(".play");
     this.size = sum(this.layers.map((layer) => layer.size));
@@ -128,8 +161,7 @@ class Film {
   }
 
   async load() {
-    this.cells = await unpack(this.cells, this.moments.length);
-    this.filters = await unpack(this.first.values, this.moments.length);
+    [this.cells, this.filters] = await this.unpacked;
     keepPainted(() => this.show());
   }
 
@@ -157,7 +189,7 @@ class Film {
       const figure = add(this.find(".maps"), "figure", { class: i === large ? "large" : "small" });
       const caption = add(figure, "figcaption");
       add(caption, "b", {}, this.layers[i].name);
-      add(caption, "span", {}, this.layers[i].note);
+      add(caption, "span", {}, noteOf(this.layers[i]));
       this.maps[i] = add(figure, "canvas", { role: "img", "aria-label": `Kept weights of ${this.layers[i].name}` });
     }
   }
@@ -195,7 +227,7 @@ class Film {
     const points = logs.map((log, i) => `${x(i)},${(100 * (high - log)) / (high - low)}`).join(" ");
     add(svg, "polygon", { class: "area", points: `0,100 ${points} 100,100` });
     add(svg, "polyline", { class: "line", points });
-    const pruned = this.moments.findIndex((moment) => moment.label === "after pruning");
+    const pruned = this.moments.findIndex((moment) => moment.name === "pruned");
     if (pruned >= 0) add(svg, "line", { class: "stage", x1: x(pruned), x2: x(pruned), y1: 0, y2: 100 });
   }
 
@@ -283,6 +315,12 @@ class Film {
 const pointsOf = (run) => (run.config.retrain ? ["trained", "pruned", "retrained"] : ["trained"]);
 const has = (values) => Object.keys(values).length > 0;
 
+function titleOf({ model, config, result, environment }) {
+  const name = (result.data ?? environment.data)?.name ?? config.data;
+  const network = model.split(",")[0].replace(" for CIFAR-10", "");
+  return `${network} on ${DATA[name] ?? name}, ${config.method === "l0" ? "L0" : config.method}, seed\u00a0${config.seed}`;
+}
+
 function headline(run) {
   if (!has(run.result)) return "A run that is not finished";
   const { accuracy, measured_on, size, nnz } = run.result;
@@ -311,50 +349,76 @@ function showFacts(list, run) {
 }
 
 function showSentences(parent, sentences) {
-  for (const [stage, text] of sentences) {
+  for (const [point, texts] of Object.entries(sentences)) {
     const part = add(parent, "div");
-    add(part, "h3", {}, stage);
-    add(part, "p", {}, text);
+    add(part, "h3", {}, STAGES[point]);
+    add(part, "p", {}, texts.join(" "));
   }
 }
 
-function showCourse(section, course) {
-  for (const [caption, svg] of course) {
+function showCourse(section, { course, result }) {
+  for (const [name, svg] of Object.entries(course)) {
     const figure = add(section.querySelector(".panels"), "figure");
-    add(figure, "figcaption").innerHTML = caption;
+    const caption = add(figure, "figcaption");
+    const [title, keys] = COURSE[name];
+    add(caption, "b", {}, title);
+    for (const [colour, text] of Object.entries(keys)) {
+      if (svg.includes(`var(--${colour})`)) add(caption, "span", { class: colour }, text.call ? text(result) : text);
+    }
     add(figure, "div", { class: "svg" }).innerHTML = svg;
   }
 }
 
-async function showLeft(section, left) {
-  const total = left.layers.reduce((all, row) => all.map((n, i) => (i ? (row[i] === null ? null : n + row[i]) : n)), ["all", 0, 0, 0, 0, 0]);
-  for (const [name, size, kept, macs, macsKept, live] of [...left.layers, total]) {
-    const dead = live === null ? 0 : kept - live;
-    const known = live === null ? ["", ""] : [grouped(live), grouped(dead)];
-    const bar = (cell) => addBar(cell, { live: (kept - dead) / size, ...(dead && { dead: dead / size }) });
-    addRow(section.querySelector("tbody"), [name, grouped(size), grouped(kept), ...known, bar, percent(kept / size), grouped(macs), grouped(macsKept)]);
+async function showLeft(section, left, film) {
+  const total = { name: "all" };
+  for (const key of ["size", "nnz", "live", "macs", "macs_nnz"]) {
+    const counts = left.layers.map((row) => row[key]);
+    total[key] = counts.includes(null) ? null : sum(counts);
   }
-  const { filters, inputs } = left;
+  for (const { name, size, nnz, live, macs, macs_nnz } of [...left.layers, total]) {
+    const dead = live === null ? 0 : nnz - live;
+    const known = live === null ? ["", ""] : [grouped(live), grouped(dead)];
+    const bar = (cell) => addBar(cell, { live: (nnz - dead) / size, ...(dead && { dead: dead / size }) });
+    addRow(section.querySelector("tbody"), [name, grouped(size), grouped(nnz), ...known, bar, percent(nnz / size), grouped(macs), grouped(macs_nnz)]);
+  }
   const pictures = section.querySelector(".pictures");
-  if (filters) {
-    const moments = await unpack(filters.values, filters.moments);
-    filters.when.forEach((when, i) => {
-      const figure = add(pictures.querySelector(".filters"), "figure");
-      add(add(figure, "figcaption"), "b", {}, `Filters of ${filters.name}, ${when}`);
-      const canvas = add(figure, "canvas", { role: "img", "aria-label": `Filters of ${filters.name}, ${when}` });
-      const [k, ...shape] = filters.shape;
-      keepPainted(() => paintSigned(canvas, moments[i], [k, 1, ...shape]));
-    });
-  } else pictures.querySelector(".filters").remove();
+  if (!left.filters) pictures.querySelector(".filters").remove();
+  else await showFilters(pictures.querySelector(".filters"), left, film);
   const figure = pictures.querySelector(".inputs");
-  if (!inputs) return figure.remove();
-  const [reads] = await unpack(inputs.values, 1);
-  const all = grouped(inputs.shape[0] * inputs.shape[1]);
-  figure.querySelector("span").textContent = `${grouped(inputs.read)} of ${all} pixels are still read; the stronger the colour, the more often`;
-  keepPainted(() => paintSigned(figure.querySelector("canvas"), reads, [1, 1, ...inputs.shape]));
+  if (!left.inputs) return figure.remove();
+  const [reads] = await unpack(left.inputs.values, 1);
+  const read = reads.filter((count) => count !== 128).length;
+  figure.querySelector("span").textContent = `${grouped(read)} of ${grouped(reads.length)} pixels are still read; the stronger the colour, the more often`;
+  keepPainted(() => paintSigned(figure.querySelector("canvas"), reads, [1, 1, ...left.inputs.shape]));
 }
 
-function showConfusion(figure, { names, matrix }) {
+// The filters before and after training, and in the end: of the film, or if there is none, those in the end alone.
+async function showFilters(parent, { filters, layers: [{ name }] }, film) {
+  let shown = [["at the end", (await unpack(filters.values, 1))[0]]];
+  let { shape } = filters;
+  if (film) {
+    const [, frames] = await film.unpacked;
+    const trained = film.moments.findLastIndex((moment) => moment.name === "train");
+    const moments = new Set([0, trained, frames.length - 1].filter((at) => at >= 0));
+    shown = [...moments].map((at) => [film.moments[at].label, frames[at]]);
+    shape = film.first.shape;
+  }
+  for (const [when, frame] of shown) {
+    const figure = add(parent, "figure");
+    add(add(figure, "figcaption"), "b", {}, `Filters of ${name}, ${when}`);
+    const canvas = add(figure, "canvas", { role: "img", "aria-label": `Filters of ${name}, ${when}` });
+    keepPainted(() => paintSigned(canvas, frame, shape));
+  }
+}
+
+// How often images of a class (rows) were given a class (columns).
+function confusion(names, labels, answers) {
+  const matrix = names.map(() => new Array(names.length).fill(0));
+  labels.forEach((label, i) => { matrix[label][answers[i]] += 1; });
+  return matrix;
+}
+
+function showConfusion(figure, names, matrix) {
   const mistakes = matrix.flatMap((row, i) => row.map((n, j) => (i === j ? 0 : n)));
   if (names.length > MOST_CLASSES) {
     add(add(figure, "figcaption"), "b", {}, "The most frequent mistakes");
@@ -385,27 +449,50 @@ function showConfusion(figure, { names, matrix }) {
 }
 
 async function showAnswers(section, answers) {
-  showConfusion(section.querySelector(".confusion"), answers);
-  const { shape: [channels, height, width], values, moments } = answers.images;
-  const images = moments ? await unpack(values, moments) : [];
-  for (const { what, of, counts, tiles } of answers.changes) {
+  const { points, picked, shape } = answers;
+  const arrays = await unpack(answers.classes, 1 + points.length);
+  const [labels, ...given] = arrays.map((bytes) => new Uint16Array(bytes.slice().buffer));
+  const names = [...answers.names];
+  // A network may have more outputs than the data have classes.
+  const most = [labels, ...given].reduce((all, classes) => classes.reduce((a, b) => Math.max(a, b), all), 0);
+  while (names.length <= most) names.push(`${names.length}`);
+  showConfusion(section.querySelector(".confusion"), names, confusion(names, labels, given.at(-1)));
+  const images = picked.length ? await unpack(answers.images, picked.length) : [];
+  for (const [first, last, what] of CHANGES) {
+    const [before, after] = [first, last].map((point) => given[points.indexOf(point)]);
+    if (!before || !after) continue;
     const part = add(section.querySelector(".changes"), "div");
-    const some = `lost ${grouped(counts.lost)} and won ${grouped(counts.won)} of ${grouped(of)} images`;
-    add(part, "p", {}, `${what} ${counts.lost + counts.won ? some : "lost no image and won none"}.`);
-    for (const [kind, found] of Object.entries(tiles)) {
-      if (!found.length) continue;
-      add(part, "p", { class: "label" }, `${kind}: true class, answer before → after`);
-      const grid = add(part, "div", { class: found.flat().some((text) => text.length > 3) ? "images long" : "images" });
-      for (const [at, index, label, before, after] of found) {
-        const figure = add(grid, "figure");
-        const canvas = add(figure, "canvas", { role: "img", "aria-label": `image ${index}`, title: `image ${index}` });
-        const value = (c, x, y) => images[at][((channels === 3 ? c : 0) * height + y) * width + x];
-        paint(canvas, width, height, (x, y) => [value(0, x, y), value(1, x, y), value(2, x, y), 255]);
-        const caption = add(figure, "figcaption");
-        add(caption, "b", {}, label);
-        add(caption, "span", {}, `${before} → ${after}`);
-      }
+    const right = (classes, i) => classes[i] === labels[i];
+    const kinds = {
+      lost: [...labels.keys()].filter((i) => right(before, i) && !right(after, i)),
+      won: [...labels.keys()].filter((i) => !right(before, i) && right(after, i)),
+    };
+    const changed = kinds.lost.length + kinds.won.length;
+    const some = `lost ${grouped(kinds.lost.length)} and won ${grouped(kinds.won.length)} of ${grouped(labels.length)} images`;
+    add(part, "p", {}, `${what} ${changed ? some : "lost no image and won none"}.`);
+    for (const [kind, found] of Object.entries(kinds)) {
+      const tiles = found.filter((i) => picked.includes(i)).slice(0, MOST_TILES).map((i) => ({
+        index: i,
+        image: images[picked.indexOf(i)],
+        classes: [labels, before, after].map((classes) => names[classes[i]]),
+      }));
+      if (tiles.length) addTiles(part, kind, tiles, shape);
     }
+  }
+}
+
+function addTiles(parent, kind, tiles, [channels, height, width]) {
+  add(parent, "p", { class: "label" }, `${kind}: true class, answer before → after`);
+  const long = tiles.some(({ classes }) => classes.some((name) => name.length > 3));
+  const grid = add(parent, "div", { class: long ? "images long" : "images" });
+  for (const { index, image, classes: [label, before, after] } of tiles) {
+    const figure = add(grid, "figure");
+    const canvas = add(figure, "canvas", { role: "img", "aria-label": `image ${index}`, title: `image ${index}` });
+    const value = (c, x, y) => image[((channels === 3 ? c : 0) * height + y) * width + x];
+    paint(canvas, width, height, (x, y) => [value(0, x, y), value(1, x, y), value(2, x, y), 255]);
+    const caption = add(figure, "figcaption");
+    add(caption, "b", {}, label);
+    add(caption, "span", {}, `${before} → ${after}`);
   }
 }
 
@@ -447,7 +534,8 @@ function showConfiguration(section, { folder, config, environment }) {
 
 function showComparison(section, runs, svg) {
   section.querySelector(".svg").innerHTML = svg;
-  runs.forEach(({ title, result }, i) => {
+  runs.forEach((run, i) => {
+    const { result } = run;
     let cells = ["not finished", "", "", ""];
     if (has(result)) {
       const [size, kept] = [result.size.weights, result.nnz.weights];
@@ -455,7 +543,7 @@ function showComparison(section, runs, svg) {
     }
     const [first] = addRow(section.querySelector("tbody"), ["", ...cells]).children;
     add(first, "a", { class: "badge", href: `#run-${i + 1}` }, i + 1);
-    add(first, "span", {}, title);
+    add(first, "span", {}, titleOf(run));
   });
   const data = new Set(runs.map(({ result }) => result.data?.name).filter(Boolean));
   if (data.size > 1) section.querySelector(".note").textContent = "These runs were made with different data: compare errors of the same data only.";
@@ -468,16 +556,17 @@ function showRun(main, run, number, several) {
   const article = main.lastElementChild;
   article.id = `run-${number}`;
   if (several) add(article.querySelector(".kicker"), "span", { class: "badge" }, number);
-  article.querySelector(".kicker").append(run.title);
+  article.querySelector(".kicker").append(titleOf(run));
   article.querySelector("h1").textContent = headline(run);
+  const film = run.film && new Film(article.querySelector(".film"), run.film, run.epochs);
   for (const text of run.missing) add(article.querySelector(".missing"), "li", {}, text);
   const parts = {
     missing: [run.missing.length, () => {}],
     facts: [has(run.result), (list) => showFacts(list, run)],
-    sentences: [run.sentences.length, (parent) => showSentences(parent, run.sentences)],
-    film: [run.film, (section) => new Film(section, run.film).load()],
-    course: [run.course.length, (section) => showCourse(section, run.course)],
-    left: [run.left, (section) => showLeft(section, run.left)],
+    sentences: [has(run.sentences), (parent) => showSentences(parent, run.sentences)],
+    film: [film, () => film.load()],
+    course: [has(run.course), (section) => showCourse(section, run)],
+    left: [run.left, (section) => showLeft(section, run.left, film)],
     answers: [run.answers, (section) => showAnswers(section, run.answers)],
     cost: [run.rows.length || has(run.result), (section) => showCost(section, run)],
     configuration: [true, (section) => showConfiguration(section, run)],
@@ -494,6 +583,7 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 async function showPage() {
   const main = document.querySelector("main");
   const { runs, comparison } = JSON.parse(document.getElementById("data").textContent);
+  document.title = runs.length > 1 ? `${runs.length} runs side by side` : titleOf(runs[0]);
   if (comparison) {
     main.append(document.getElementById("comparison").content.cloneNode(true));
     showComparison(main.querySelector(".comparison"), runs, comparison);

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -87,7 +88,9 @@ def test_a_server_that_refuses_the_range_is_asked_for_the_whole(get, server, tmp
     part.write_bytes(BODY[:1000])
     server.script = ["416"]
     assert get().read_bytes() == BODY and server.ranges == ["bytes=1000-", None]
-    assert "the server answers 416 (Requested Range Not Satisfiable); trying again in 1 s" in capsys.readouterr().err
+    # Python 3.13 has another phrase for 416.
+    err = capsys.readouterr().err
+    assert re.search(r"the server answers 416 \(.*Range Not Satisfiable\); trying again in 1 s", err)
 
 
 @pytest.mark.parametrize("code", ["403", "404"])

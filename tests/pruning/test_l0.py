@@ -7,6 +7,7 @@ from npl0 import nn
 from npl0.ops import hard_concrete
 from npl0.pruning import L0, Plan, Step, density
 from npl0.pruning.l0 import BLOCK_SIZE, CLAMP
+from npl0.runtime import rng
 from npl0.runtime.threads import Workers
 from npl0.training.optimizers import build_optimizer
 from npl0.training.recipe import Recipe
@@ -264,3 +265,19 @@ def test_finalising_leaves_the_test_weights_and_not_those_of_a_draw(make):
     ):
         np.testing.assert_array_equal(weight.value, theta.value * hard_concrete.deterministic_gate(log_alpha.value))
         assert not np.array_equal(weight.value, draw)
+
+
+@pytest.mark.parametrize(("gate_shape", "rows"), [("weight", (2, 2, 1)), ("filter", (2, 2, 1)), ("input", (5,))])
+def test_the_noise_of_some_rows_is_keyed_by_seed_step_layer_and_block(gate_shape, rows):
+    network = nn.Network([nn.Linear(BLOCK_SIZE // 2, 5, bias=False)], (BLOCK_SIZE // 2,))
+    pruner = L0(network, gate_shape=gate_shape)
+    pruner.begin(Plan(seed=3, n_train=10, epochs=1, steps_per_epoch=10))
+    pruner.write_weights(Step(7))
+    (theta,), (log_alpha,), start = pruner.theta, pruner.log_alphas, 0
+    for number, count in enumerate(rows):
+        location = log_alpha.value[start : start + count]
+        u = rng.generator(3, "gates", 1 + 7, 0, number).random(location.shape, dtype=np.float32)
+        expected = theta.value[start : start + count] * hard_concrete.sample(location, u)
+        np.testing.assert_allclose(network.weights[0].value[start : start + count], expected, rtol=1e-4, atol=1e-6)
+        start += count
+    assert start == 5

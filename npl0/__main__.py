@@ -1,5 +1,11 @@
 """`python -m npl0 COMMAND`."""
 
+from npl0.cli.leave import leave_on_signals
+
+if __name__ == "__main__":
+    # Before the other imports, which take most of the time of a short command.
+    leave_on_signals()
+
 import importlib
 import sys
 

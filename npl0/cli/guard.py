@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from npl0.cli.leave import leave_on_signals
 from npl0.declare import Npl0Error
 
 
@@ -31,18 +32,22 @@ def guard(work: Callable[[], int | None], prog: str, interrupted: str = "interru
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code, or with 1 if its output cannot be written.
 
-    A closed pipe (`| head`) needs no message; a full disk does.
+    A closed pipe (`| head`) needs no message; a full disk does. Ctrl-C and SIGTERM give code 130 until all is done.
     """
-    # SIGTERM is handled like Ctrl-C, also before and after the training.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.stdout.reconfigure(errors="backslashreplace")  # for paths that the console cannot encode
     # One line, where Python would show two.
     warnings.showwarning = lambda message, *_, **__: note(message)
     try:
         try:
             code = main()
-        except (SystemExit, KeyboardInterrupt) as leaving:
-            code = getattr(leaving, "code", 130)
+        except SystemExit as leaving:
+            code = leaving.code
+        except KeyboardInterrupt:
+            print("npl0: interrupted", file=sys.stderr)
+            code = 130
+        leave_on_signals()
         # Flushed here, because an error in the interpreter's own flush at exit cannot be handled.
         sys.stdout.flush()
     except OSError as error:
@@ -51,6 +56,13 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         code = 1
         # The interpreter's flush of what is left would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # The work is done. Python, while it ends, would go back to the default action of signals, and so to another code.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if code == 130:
+        # Python ends with the signal, not with the code, if the interrupt came while it ran code from a string, as
+        # every dataclass does when it is imported.
+        os._exit(code)
     sys.exit(code)
 
 

@@ -52,11 +52,12 @@ def test_output_to_a_full_disk_fails_in_one_line(command, unbuffered):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_outside_of_a_training_ends_with_code_130(number, capsys):
+def test_a_signal_outside_of_a_training_ends_with_code_130(number, capsys, monkeypatch):
     def interrupted():
         os.kill(os.getpid(), number)
         time.sleep(5)
 
+    monkeypatch.setattr(os, "_exit", sys.exit)
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         for work in (interrupted, lambda: guard(interrupted, "npl0")):
@@ -66,7 +67,36 @@ def test_a_signal_outside_of_a_training_ends_with_code_130(number, capsys):
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-    assert capsys.readouterr().err == "npl0: interrupted\n"
+    assert capsys.readouterr().err == 2 * "npl0: interrupted\n"
+
+
+# A command that gets a signal: while it imports, inside code from a string (as imports run it), and while Python ends.
+EARLY = "runpy.run_module('npl0.run', run_name='__main__')"
+SIGNALLED = {
+    "importing": f"sys.meta_path.insert(0, Finder); {EARLY}",
+    "inside a string": "from npl0.cli.guard import exit_with; exit_with(lambda: exec('signal.raise_signal(number)'))",
+    "ending": "sys.late = Late(); sys.argv[1:] = ['--dry-run', '--quiet']; " + EARLY,
+}
+FINDER = """
+import os, runpy, signal, sys
+number = signal.Signals(int(sys.argv[1]))
+class Finder:
+    def find_spec(name, *_):
+        if name == "npl0.cli.guard":
+            signal.raise_signal(number)
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=number):
+        kill(pid, number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", SIGNALLED)
+def test_a_signal_at_the_ends_of_a_command_gives_a_word_and_code_130_or_is_too_late(number, moment):
+    command = [sys.executable, "-c", FINDER + SIGNALLED[moment], str(int(number))]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    expected = (0, "") if moment == "ending" else (130, "npl0: interrupted\n")
+    assert (process.returncode, process.stderr) == expected
 
 
 def test_where_nothing_can_be_written_commands_run_with_one_line_of_advice():

@@ -39,20 +39,18 @@ def draw_gate(log_alpha: float, encoding: str) -> list[str]:
     shares["z = 1"] = full
     largest = max(shares.values())
     bars = [f"{name:>10}  {100 * n:6.2f} %  {bar(n / largest, encoding)}".rstrip() for name, n in shares.items()]
-    p = hard_concrete.open_probability(location[:1])
-    paper, median = (hard_concrete.deterministic_gate(location[:1], rule)[0] for rule in ("paper", "median"))
+    (paper,) = hard_concrete.deterministic_gate(location[:1], "paper")
     slope = hard_concrete.gate_backward(np.ones_like(z), z).mean()
-    slope_of_p = hard_concrete.open_probability_backward(1.0, p)[0]
     kept = "is kept" if paper else "is pruned"
     numbers = [
         ("P(z = 0)", closed, "the gate closes: the weight is exactly 0 in this draw"),
-        ("P(z > 0)", p[0], "what the penalty charges for, times lambda / N"),
+        ("P(z > 0)", 1 - closed, "what the penalty charges for, times lambda / N"),
         ("P(z = 1)", full, "the gate is fully open"),
         ("mean of z", z.mean(), "over all draws"),
         ("test gate, paper", paper, f"0 for log_alpha <= -2.398; by it this weight {kept}"),
-        ("test gate, median", median, "0 for log_alpha <= -1.599; half of the draws lie below it"),
+        ("test gate, median", np.median(z), "0 for log_alpha <= -1.599; half of the draws lie below it"),
         ("mean of dz/dlog_alpha", slope, "the mean pull of the loss, times grad_w theta"),
-        ("dP(z > 0)/dlog_alpha", slope_of_p, "the pull of the penalty, times lambda / N"),
+        ("dP(z > 0)/dlog_alpha", closed * (1 - closed), "the pull of the penalty, times lambda / N"),
     ]
     return [
         f"A hard-concrete gate with log_alpha = {log_alpha:g}: how often a draw of z falls where",

@@ -47,6 +47,7 @@ def film_data(record: RunRecord, room: int) -> dict[str, Any] | None:
     while len(cells := pack(arrays["cells"][chosen])) > room and len(chosen) > 2:
         chosen = sorted({*chosen[::2], chosen[-1]})
     names = ("kept", "histogram")
+    temperature = hard_concrete.TEST_GATES.get(getattr(record.config.options, "test_gate", None))
     return {
         "layers": record.header["layers"],
         "grids": record.header["grids"],
@@ -55,7 +56,8 @@ def film_data(record: RunRecord, room: int) -> dict[str, Any] | None:
         "cells": cells,
         "first": pack_signed(arrays["first"][chosen]),
         "ranges": RANGES,
-        "threshold": closing_threshold(record.config.options.test_gate) if record.config.method == "l0" else None,
+        # A test gate is 0 for log_alpha <= temperature log(-gamma / zeta).
+        "threshold": temperature and temperature * math.log(-hard_concrete.GAMMA / hard_concrete.ZETA),
     }
 
 
@@ -70,12 +72,6 @@ def pack_signed(values: np.ndarray) -> dict[str, Any]:
     values = values.astype(np.float32)
     sizes = np.ceil(127 * np.abs(values) / max(float(np.abs(values).max(initial=0)), 1e-30))
     return {"shape": values.shape[1:], "moments": len(values), "values": pack(128 + np.sign(values) * sizes)}
-
-
-def closing_threshold(rule: str) -> float:
-    """Return the log_alpha at and below which a test gate is 0: `temperature logit(-gamma / (zeta - gamma))`."""
-    p = -hard_concrete.GAMMA / (hard_concrete.ZETA - hard_concrete.GAMMA)
-    return hard_concrete.TEST_GATES[rule] * math.log(p / (1 - p))
 
 
 def _left(record: RunRecord) -> dict[str, Any] | None:

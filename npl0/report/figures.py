@@ -95,10 +95,7 @@ def _label_decades(axis: Any, form: str = "{x:,.10g}") -> None:
 
 
 def strengths(record: RunRecord) -> dict[str, np.ndarray]:
-    """Return the learning rates of weights and gates, and lambda, as (2, n): steps, in epochs, and values.
-
-    They follow from the settings alone; about `MOST_POINTS` steps of each stage are returned.
-    """
+    """Return the rates of weights and gates, and lambda, by the settings: (2, n) steps, in epochs, and values."""
     config, per_epoch = record.config, record.steps_per_epoch
     found: dict[str, list[tuple[float, float]]] = {"weights": [], "gates": [], "lambda": []}
     for name, epochs in record.epochs.items():

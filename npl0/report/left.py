@@ -11,23 +11,18 @@ from npl0.nn.network import Network
 from npl0.nn.norm import BatchNorm
 from npl0.nn.parameter import Parameter
 
-# They pass on each number where it stands.
-_ELEMENTWISE = (Standardise, ReLU, Dropout, BatchNorm)
-
 
 def count_reads(network: Network) -> np.ndarray | None:
     """Count how often each input is read on paths of kept weights to a class: at how many places by first weights.
 
     A twin of the network has 1 for every kept weight, no biases, and the mean for the maximum. With all ones as the
     gradient of its classes, the gradients are sums of paths in which nothing cancels: one is above 0 exactly where a
-    path leads to a class.
-
-    Returns float64 of the input's shape; None if the network has layers that are not of `npl0.nn`.
+    path leads to a class. None if the network has layers that are not of `npl0.nn`.
     """
     x, passed = np.ones((*network.input_shape, 1)), []
     for layer in network.layers:
-        if type(layer) in _ELEMENTWISE:
-            continue
+        if type(layer) in (Standardise, ReLU, Dropout, BatchNorm):
+            continue  # each number stays where it stands
         if type(layer) not in (Conv2d, Linear, MaxPool2d, AvgPool2d, Flatten):
             return None
         twin = AvgPool2d(layer.size, layer.stride) if type(layer) is MaxPool2d else copy(layer)

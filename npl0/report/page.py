@@ -12,9 +12,6 @@ from npl0.report.figures import comparison
 from npl0.report.record import ReportError, RunRecord
 from npl0.storage.files import replacing
 
-# What the maps of all runs may take, of the 3 MB of a page.
-ROOM = 2_000_000
-
 
 def check_plots() -> None:
     """Raise ReportError unless matplotlib is installed."""
@@ -36,8 +33,9 @@ def write_report(records: Sequence[RunRecord], path: str | Path) -> None:
 
 def make_page(records: Sequence[RunRecord]) -> str:
     """Return the page on some runs."""
+    # Of the 3 MB of a page, the maps may take two.
     data = {
-        "runs": [run_data(record, ROOM // len(records)) for record in records],
+        "runs": [run_data(record, 2_000_000 // len(records)) for record in records],
         "comparison": comparison(records) if len(records) > 1 else None,
     }
     folder = files("npl0.report") / "files"

@@ -29,8 +29,7 @@ class RunRecord:
     ----------
     path, config : the folder, and the settings of the run.
     environment, result : the contents of the two JSON files; empty if they are not there.
-    rows : the epochs in the log, as `read_log` returns them.
-    network : the final network, None if there is none.
+    rows, network : the epochs in the log, as `read_log` returns them, and the final network, None if there is none.
     header, arrays, moments : the snapshots; empty if there are none. A moment is its `name` in MOMENTS, the `epoch` in
         its stage, and the `quantity` in RANGES that its histograms count.
     missing : sentences, each on something that is not there, what the report lacks for it, and the remedy.

@@ -22,11 +22,10 @@ def explain(point: str, result: dict[str, Any], masks: Masks, kept: list[int]) -
     were after each epoch of training.
     """
     gated, epochs = result["method"] == "l0", result["epochs"]
-    if point == "trained":
-        if not epochs["train"]:
-            yield "There was no epoch of training: the network is the one that the run started from."
-        else:
-            yield from _gated_training(result, kept) if gated else _other_training(result)
+    if point == "trained" and not epochs["train"]:
+        yield "There was no epoch of training: the network is the one that the run started from."
+    elif point == "trained":
+        yield from _gated_training(result, kept) if gated else _other_training(result)
     elif point == "pruned":
         yield from _gated_pruning(result) if gated else _cut(result)
         yield from _structure(result, masks)

@@ -31,23 +31,15 @@ MOST_IMAGES, MOST_IMAGE_BYTES = 12, 1 << 16
 
 
 class Snapshots:
-    """The snapshots of one run.
+    """The snapshots of the training of a network, in `arrays`: by name, one entry per moment along the first axis.
 
-    Parameters
-    ----------
-    network : the network that is trained.
-
-    Attributes
-    ----------
-    arrays : by name, one entry per moment along the first axis:
-
-        - moments : (n, 3) the index in MOMENTS, the epoch in its stage, and the index in RANGES of the histograms;
-        - kept : (n, layers) kept weights;
-        - histogram : (n, layers, BINS) counts of gates by log_alpha, or of kept weights by log10 |w|;
-        - cells : (n, all cells) the maps of all layers one after another, in 0..LEVELS;
-        - first : (n, k, c, h, w) filters of a first convolution, or (n, 1, *input_shape) the fraction of weights kept
-          from each input of a first linear layer;
-        - predicted.POINT : (test images,) the class each image was given, for some of POINTS.
+    - moments : (n, 3) the index in MOMENTS, the epoch in its stage, and the index in RANGES of the histograms;
+    - kept : (n, layers) kept weights;
+    - histogram : (n, layers, BINS) counts of gates by log_alpha, or of kept weights by log10 |w|;
+    - cells : (n, all cells) the maps of all layers one after another, in 0..LEVELS;
+    - first : (n, k, c, h, w) filters of a first convolution, or (n, 1, *input_shape) the fraction of weights kept
+      from each input of a first linear layer;
+    - predicted.POINT : (test images,) the class each image was given, for some of POINTS.
     """
 
     def __init__(self, network: Network) -> None:
@@ -70,10 +62,11 @@ class Snapshots:
             for weight, mask in zip(weights, kept, strict=True)
         ]
         quantity = "log_alpha" if gates else "log10 |w|"
+        limits = RANGES[quantity]
         new = {
             "moments": (MOMENTS.index(moment), epoch, list(RANGES).index(quantity)),
             "kept": [mask.sum() for mask in kept],
-            "histogram": [histogram(value, RANGES[quantity]) for value in values],
+            "histogram": [np.histogram(np.clip(value, *limits), BINS, limits)[0] for value in values],
             "cells": np.concatenate([cells(mask, *grid) for mask, grid in zip(kept, self.grids, strict=True)]),
             "first": self._first(masks),
         }
@@ -83,11 +76,11 @@ class Snapshots:
 
     def _first(self, masks: Masks) -> np.ndarray:
         shape, values = self.network.input_shape, np.zeros((0, 1, 1, 1))
-        first = self.network.weights[0] if self.network.weights else None
-        if first is not None and first.value.ndim == 4:
+        first = self.network.weights[0]
+        if first.value.ndim == 4:
             values = first.value if first.value.shape[1] in (1, 3) else first.value.mean(axis=1, keepdims=True)
             values = values[: min(MOST_FILTERS, MOST_VALUES // values[0].size)]
-        elif first is not None and len(shape) == 3 and first.value[0].size == math.prod(shape) <= MOST_VALUES:
+        elif len(shape) == 3 and first.value[0].size == math.prod(shape) <= MOST_VALUES:
             values = masks[first.name].mean(axis=0).reshape(1, *shape)
         return values.astype(np.float16)
 
@@ -148,8 +141,3 @@ def cells(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
     counts = np.add.reduceat(np.add.reduceat(matrix, starts[1], axis=1, dtype=np.int32), starts[0], axis=0)
     sizes = [np.diff([*start, size]) for start, size in zip(starts, matrix.shape, strict=True)]
     return np.ceil(counts * LEVELS / np.outer(*sizes)).astype(np.uint8).reshape(-1)
-
-
-def histogram(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Count values in BINS equal bins; those outside the limits count in the first or the last bin."""
-    return np.histogram(np.clip(values, *limits), BINS, limits)[0]

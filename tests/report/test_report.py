@@ -16,9 +16,10 @@ from npl0 import __main__
 from npl0.ops.hard_concrete import deterministic_gate
 from npl0.pruning.base import Plan, Step
 from npl0.report import figures, page
-from npl0.report.data import closing_threshold, film_data, pack_signed
+from npl0.report.data import film_data, pack_signed
 from npl0.report.left import count_reads
 from npl0.report.record import ReportError, read_run
+from npl0.settings.sections import build_config
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results" / "main"
 
@@ -83,8 +84,10 @@ def test_the_film_is_what_the_snapshots_hold(finished):
 
 
 @pytest.mark.parametrize("rule", ["paper", "median"])
-def test_the_threshold_is_where_the_test_gate_closes(rule):
-    threshold = closing_threshold(rule)
+def test_the_threshold_is_where_the_test_gate_closes(finished, rule):
+    record = read_run(finished["l0"])
+    record.config = build_config({"l0": {"test_gate": rule}})
+    threshold = film_data(record, room=10**7)["threshold"]
     below, above = deterministic_gate(np.array([threshold - 1e-6, threshold + 1e-6]), rule)
     assert below == 0 < above
 

@@ -6,7 +6,7 @@ import pytest
 import npl0
 from npl0.pruning.base import Pruner
 from npl0.pruning.fixed_mask import FixedMask
-from npl0.runs.snapshots import BINS, LEVELS, MOMENTS, MOST_CELLS, MOST_EPOCHS, Snapshots, cells, grids, histogram
+from npl0.runs.snapshots import BINS, LEVELS, MOMENTS, MOST_CELLS, MOST_EPOCHS, Snapshots, cells, grids
 from npl0.storage.archive import CheckpointError, load_arrays
 
 
@@ -119,11 +119,14 @@ def test_a_cell_shows_the_fraction_of_its_weights(generator):
 
 
 def test_a_histogram_counts_everything(generator):
-    values = generator.standard_normal(1000) * 3
-    counts = histogram(values, (-10.0, 10.0))
-    bins = np.floor((np.clip(values, -10, 9.99) + 10) * BINS / 20).astype(int)
-    assert np.array_equal(counts, np.bincount(bins, minlength=BINS))
-    assert histogram(np.array([-50.0, 50.0, 10.0]), (-10.0, 10.0)).tolist() == [1, *[0] * (BINS - 2), 2]
+    weights = 10.0 ** (generator.standard_normal((10, 100)) * 4)
+    network, pruner = small(weights), Pruner(small(weights))
+    snapshots = Snapshots(network)
+    snapshots.record("start", 0, 0, pruner, pruner.masks())
+    places = np.log10(network.weights[0].value.astype(np.float64).ravel())
+    bins = np.floor((np.clip(places, -6, 1.999) + 6) * BINS / 8).astype(int)
+    assert snapshots.arrays["histogram"][0, 0].tolist() == np.bincount(bins, minlength=BINS).tolist()
+    assert bins.min() == 0 and bins.max() == BINS - 1
 
 
 def test_retraining_shows_weights(generator):

@@ -29,7 +29,7 @@ setup(
         "threadpoolctl>=3.5",
         "tqdm>=4.66",
         "filelock>=4.0",
-        "lazy-loader>=0.4",
+        "lazy-loader>=0.6",
         "tomli-w>=1.0",
     ],
     extras_require={

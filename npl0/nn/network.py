@@ -277,6 +277,7 @@ class Network:
             raise ValueError("images contain NaN or infinity; replace them before calling")
         if isinstance(self.layers[0], Standardise) and images.size:
             low, high = images.min(), images.max()
-            if low < 0 or high > 255 or (images.dtype.kind == "f" and 0 < high <= 1):
+            # Floats up to 2 were scaled by somebody: no pixel of theirs would be brighter than black.
+            if low < 0 or high > 255 or (images.dtype.kind == "f" and 0 < high <= 2):
                 found = f"the values of the images range from {low:g} to {high:g}"
                 raise ValueError(f"{found}, but the network takes pixel values in 0..255; multiply 0..1 by 255")

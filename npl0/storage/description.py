@@ -15,6 +15,8 @@ from npl0.nn.network import Network
 from npl0.storage.files import brief
 
 _KEYS = ("name", "input_shape", "dtype", "shard_size", "layers")
+# More layers than any chain needs; building a million of them, as a hostile file may ask, takes minutes.
+MOST_LAYERS = 1000
 
 
 def layer_classes() -> dict[str, type[Layer]]:
@@ -33,9 +35,10 @@ def describe_network(network: Network) -> dict[str, Any]:
 
     ValueError if one of the user's own layers has the name of a layer of `npl0.nn`.
     """
+    classes = layer_classes()
     for layer in network.layers:
         name = type(layer).__name__
-        if layer_classes().get(name) is not type(layer):
+        if classes.get(name) is not type(layer):
             raise ValueError(f"{layer.name}: npl0.nn has a class {name} already; rename yours")
     return {
         "name": network.name,
@@ -46,9 +49,9 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
-def _build_layer(entry: Mapping[str, Any], known: dict[str, Any]) -> Layer:
+def _build_layer(entry: Mapping[str, Any], known: dict[str, Any], classes: dict[str, type[Layer]]) -> Layer:
     arguments = dict(entry)
-    name, classes = arguments.pop("layer"), layer_classes()
+    name = arguments.pop("layer")
     if name not in classes:
         hint = suggest(str(name), classes)
         raise ValueError(f"this layer is unknown: {hint} (the module of a layer of your own must be imported first)")
@@ -96,12 +99,15 @@ def build_described(
     entries = description.get("layers")
     if not isinstance(entries, Sequence) or not all(isinstance(e, Mapping) and "layer" in e for e in entries):
         raise ValueError('layers must be a list of entries like {layer = "Linear", out_features = 10}')
+    if len(entries) > MOST_LAYERS:
+        raise ValueError(f"{len(entries):,} layers are more than the {MOST_LAYERS:,} that a file may describe")
+    classes = layer_classes()
     for number, entry in enumerate(entries, 1):
         sizes = {"in_channels": shape[0], "features": shape[0], "in_features": math.prod(shape)}
         with numbered(number, brief(entry["layer"])):
             if shape[0] > most:
                 raise ValueError(f"{shape[0]:,} features are more than there are")
-            layers.append(_build_layer(entry, {**sizes, "mean": mean, "std": std}))
+            layers.append(_build_layer(entry, {**sizes, "mean": mean, "std": std}, classes))
             shape = layers[-1].output_shape(shape)
     # Constructors make float32 arrays; only `initialise` makes others.
     if seed is None and description.get("dtype", "float32") != "float32":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npl0.nn.network import Network
+from npl0.nn.parameter import check_arrays
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.storage.description import build_described, describe_network
 from npl0.storage.files import reported
@@ -30,8 +31,8 @@ def save_model(path: str | Path, network: Network, data: Any = None, **header: A
     Raises
     ------
     ValueError
-        If there are more classes than outputs, an array holds NaN or infinity, or `settings` or `data` is no
-        dictionary.
+        If there are more classes than outputs, an array holds NaN or infinity, `settings` or `data` is no dictionary,
+        or the layers do not fit each other or their arrays any more.
     """
     if hasattr(data, "describe"):
         header, data = {"classes": data.classes, **header}, data.describe()
@@ -41,8 +42,17 @@ def save_model(path: str | Path, network: Network, data: Any = None, **header: A
         header["classes"] = classes = list(header["classes"])
         if len(classes) > network.output_shape[0]:
             raise ValueError(f"{len(classes)} classes are named, but the network has {network.output_shape[0]}")
+    if reserved := sorted({"format", "arrays"} & header.keys()):
+        raise ValueError(f"npl0 itself writes {' and '.join(reserved)} into the header; choose another word")
     _check_stored(header, network.state())
     described = {**header, "kind": "model", "network": describe_network(network)}
+    # Layers or their arrays may have been replaced since the network was made.
+    try:
+        check_arrays(network.name, build_described(described["network"]).state(), network.state())
+    except ValueError as error:
+        raise ValueError(
+            f"{network.name} could not be read again: {error}; make a new network of its layers"
+        ) from error
     # Compression is what makes the zeros of a pruned network cheap.
     save_arrays(path, described, network.state(), compress=True)
 

@@ -349,3 +349,12 @@ def test_images_that_are_no_pixels_are_refused_before_a_standardisation(images, 
         network.predict(images)
     # Bytes are pixels, whatever their largest value is.
     assert network.predict(np.ones((2, 1, 2, 2), np.uint8)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("high", [1, 2])
+def test_floats_that_somebody_has_scaled_are_refused_before_a_standardisation(high):
+    network = nn.Network([nn.Standardise(0.1, 0.3), nn.Flatten(), nn.Linear(4, 2)], (1, 2, 2))
+    images = np.linspace(0, high, 12, dtype=np.float32).reshape(3, 1, 2, 2)
+    with pytest.raises(ValueError, match=f"range from 0 to {high}, but the network takes pixel values in 0..255"):
+        network.predict(images)
+    assert network.predict((images * 100).round()).shape == (3, 2)

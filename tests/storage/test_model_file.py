@@ -312,3 +312,28 @@ def test_a_network_that_could_not_be_loaded_is_not_saved(value, tmp_path):
     with pytest.raises(ValueError, match=r"fc1.weight holds NaN or infinity, so this is no model to use"):
         npl0.save_model(tmp_path / "m.npz", network)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["layers", "weight", "size"])
+def test_a_network_that_could_not_be_read_again_is_not_written(tmp_path, change):
+    network = npl0.Network([npl0.Linear(6, 4), npl0.ReLU(), npl0.Linear(4, 3)], (6,))
+    if change == "layers":
+        network.layers = (*network.layers[:2], npl0.Linear(5, 3))
+    elif change == "weight":
+        network.layers[0].weight = npl0.Parameter(np.ones((5, 6), np.float32), "weight", "fc1.weight")
+    else:
+        network.layers[2].out_features = 9
+    with pytest.raises(ValueError, match=r"network could not be read again: .*; make a new network of its layers"):
+        npl0.save_model(tmp_path / "m.npz", network)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["format", "arrays"])
+def test_reserved_words_of_the_header_are_refused(tmp_path, word):
+    with pytest.raises(ValueError, match=f"npl0 itself writes {word} into the header"):
+        npl0.save_model(tmp_path / "m.npz", npl0.Network([npl0.Linear(6, 4)], (6,)), **{word: "mine"})
+
+
+def test_a_file_of_very_many_layers_is_refused_before_they_are_built():
+    with pytest.raises(ValueError, match="200,000 layers are more than the 1,000"):
+        build_described({"input_shape": [3], "layers": [{"layer": "ReLU"}] * 200_000})

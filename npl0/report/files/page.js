@@ -330,13 +330,20 @@ function headline(run) {
   return `One weight in ${grouped(Math.round(size.weights / nnz.weights))} is left; ${right}`;
 }
 
+// The weights on a path from an input to a class; undefined in runs of before they were counted.
+function liveOf(result) {
+  return result.weights_live?.retrained ?? undefined;
+}
+
 function showFacts(list, run) {
   const { accuracy, layers, size, nnz, seconds, epochs } = run.result;
   const [macs, macsKept] = ["macs", "macs_nnz"].map((name) => sum(layers.map((layer) => layer[name])));
+  const live = liveOf(run.result);
+  const counted = `${grouped(nnz.weights)} of ${grouped(size.weights)}`;
   const points = pointsOf(run).map((point) => `${percent(accuracy[point])} ${point}`);
   const facts = [
     [percent(accuracy.retrained), "accuracy", points.join(", ")],
-    [times(size.weights, nnz.weights), "fewer weights", `${grouped(nnz.weights)} of ${grouped(size.weights)}`],
+    [times(size.weights, nnz.weights), "fewer weights", live < nnz.weights ? `${counted}, ${grouped(live)} of them live` : counted],
     [times(macs, macsKept), "fewer multiply-adds", `${grouped(macsKept)} of ${grouped(macs)} an image`],
     [duration(sum(Object.values(seconds))), "in all", `${epochs.train} + ${epochs.retrain} epochs`],
   ];
@@ -536,10 +543,11 @@ function showComparison(section, runs, svg) {
   section.querySelector(".svg").innerHTML = svg;
   runs.forEach((run, i) => {
     const { result } = run;
-    let cells = ["not finished", "", "", ""];
+    let cells = ["not finished", "", "", "", ""];
     if (has(result)) {
-      const [size, kept] = [result.size.weights, result.nnz.weights];
-      cells = [percent(1 - result.accuracy.retrained), times(size, kept), grouped(kept), duration(sum(Object.values(result.seconds)))];
+      const [size, kept, live] = [result.size.weights, result.nnz.weights, liveOf(result)];
+      const effective = live === undefined ? "" : times(size, live);
+      cells = [percent(1 - result.accuracy.retrained), times(size, kept), grouped(kept), effective, duration(sum(Object.values(result.seconds)))];
     }
     const [first] = addRow(section.querySelector("tbody"), ["", ...cells]).children;
     add(first, "a", { class: "badge", href: `#run-${i + 1}` }, i + 1);

@@ -25,7 +25,7 @@ Parts = dict[str, Callable[[int], Any]]
 
 def npl0_step(setting: Setting) -> tuple[Network, Parts]:
     """Return the network, and the five calls of a training step as functions of the step's number."""
-    workload, workers = setting.workload, Workers(setting.threads)
+    workload, workers = setting.workload, Workers(setting.threads).__enter__()
     network = build_model(setting.model, width=setting.width, mean=workload.mean, std=workload.std)
     if setting.variant == "gated":
         pruner = L0(

@@ -5,10 +5,11 @@ results would depend on the machine. Here the configuration alone determines how
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,8 +34,8 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# Finding the loaded libraries takes milliseconds, longer than the prediction of one image.
-_blas_controller = cache(ThreadpoolController)
+# Finding the loaded libraries takes longer than predicting one image; only an import, a new argument, may load another.
+_blas_controller = lru_cache(1)(lambda modules: ThreadpoolController())
 _blas_lock, _blas_limiters = threading.Lock(), []
 if hasattr(os, "register_at_fork"):
     release = {"after_in_parent": _blas_lock.release, "after_in_child": _blas_lock.release}
@@ -47,7 +48,7 @@ def _limit_blas(limit: bool) -> None:
         # threadpoolctl lets one thread at a time control OpenBLAS, but the limit is that of the whole process.
         getattr(OpenBLASController, "clear_controlling_thread", lambda force: None)(force=True)
         if limit:
-            _blas_limiters.append(_blas_controller().limit(limits=1, user_api="blas"))
+            _blas_limiters.append(_blas_controller(len(sys.modules)).limit(limits=1, user_api="blas"))
         else:
             # Only the first one has seen the original number of threads, so it is the last to be restored.
             _blas_limiters.pop().restore_original_limits()
@@ -56,21 +57,20 @@ def _limit_blas(limit: bool) -> None:
 class Workers:
     """A context in which `map` runs on `threads` threads, at least 1 (else ValueError), and BLAS runs on one.
 
-    Results do not depend on the number of threads.
+    Results do not depend on the number of threads. Workers may be entered again later, but in one `with` at a time.
     """
 
     def __init__(self, threads: int = 1) -> None:
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
-        self.threads = threads
-        # The calling thread works too, so the pool has one thread less.
-        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="npl0") if threads > 1 else None
-        _limit_blas(True)
+        self.threads, self._pool = threads, None
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Apply the function to every item and return the results in the order of the items."""
+        if self._pool is None:
+            raise RuntimeError(f"{self} works in a `with` only: with {self} as workers: ...")
         items = list(items)
-        if self._pool is None or len(items) < 2:
+        if self.threads == 1 or len(items) < 2:
             return [function(item) for item in items]
         results: list[Any] = [None] * len(items)
         # One task per thread, not per item: starting a task costs as much as gating ten thousand weights. Each thread
@@ -96,9 +96,14 @@ class Workers:
         return f"Workers(threads={self.threads})"
 
     def __enter__(self) -> "Workers":
+        if self._pool is not None:
+            raise RuntimeError(f"{self} is in a `with` already: make another")
+        # The calling thread works too, so the pool has one thread less.
+        self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="npl0")
+        _limit_blas(True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._pool.shutdown()
+        self._pool = None
         _limit_blas(False)

@@ -1,5 +1,7 @@
 """Workers: the order of results, errors, and the threads of BLAS."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -74,13 +76,47 @@ def test_blas_has_one_thread_in_any_thread_that_comes_after_another():
 
 def test_overlapping_workers_share_one_limit_and_the_last_restores_it():
     before = blas_threads()
-    first, second = Workers(1), Workers(2)
+    first, second = Workers(1).__enter__(), Workers(2).__enter__()
     thread = threading.Thread(target=first.__exit__, args=(None, None, None))
     thread.start()
     thread.join()
     assert set(blas_threads()) == {1}
     second.__exit__(None, None, None)
     assert blas_threads() == before
+
+
+def test_workers_may_be_entered_again_and_limit_blas_in_a_with_only():
+    before, workers = blas_threads(), Workers(2)
+    assert blas_threads() == before
+    with pytest.raises(RuntimeError, match=r"Workers\(threads=2\) works in a `with` only"):
+        workers.map(abs, [-1])
+    for _ in range(2):
+        with workers:
+            assert set(blas_threads()) == {1}
+            assert workers.map(abs, [-1, -2]) == [1, 2]
+            with pytest.raises(RuntimeError, match="is in a `with` already: make another"), workers:
+                pass
+            assert workers.map(abs, [-3, -4]) == [3, 4]
+        assert blas_threads() == before
+
+
+def test_a_blas_that_is_loaded_later_is_limited():
+    code = """if True:
+        from threadpoolctl import threadpool_info
+        from npl0.runtime.threads import Workers
+        count = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+        with Workers(2):
+            print(count())
+        import scipy.linalg
+        before = count()
+        with Workers(2):
+            print(count())
+        print(count() == before)
+    """
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    if process.stdout.startswith("[1]\n[1]\n"):
+        pytest.skip("NumPy and SciPy share one BLAS here")
+    assert process.stdout == "[1]\n[1, 1]\nTrue\n"
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2"])

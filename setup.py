@@ -21,7 +21,8 @@ setup(
     # folder above a clone called npl0, which an import hook would come too late for.
     package_dir={"": "."},
     packages=find_packages(include=["npl0", "npl0.*"]),
-    package_data={"npl0": ["py.typed"], "npl0.data": ["files/*"], "npl0.report": ["files/*"], "": ["*.pyi"]},
+    package_data={"npl0": ["py.typed"], "": ["*.pyi"]}
+    | {package: ["files/*"] for package in ("npl0.data", "npl0.report", "npl0.sparse")},
     install_requires=[
         "numpy>=2.0",
         "scipy>=1.13",

@@ -13,7 +13,7 @@ Write a run's pruned network as a file for use without npl0. Dead units are remo
 npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0. For c, it is one C99 file and its header, without
 allocation; code and time of an image are measured with gcc, if it is installed."""
 # The precisions of each format, the default first.
-FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32")}
+FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32"), "html": ("float32", "float16")}
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export") -> int:
@@ -37,7 +37,8 @@ def _export(options: Any, precision: str) -> None:
     if options.format == "c":
         _export_c(network, precision, out)
         return
-    content = sparse.to_npl0(network, precision, network.header.get("classes", ()))
+    write = sparse.to_html if options.format == "html" else sparse.to_npl0
+    content = write(network, precision, network.header.get("classes", ()))
     with replacing(out) as temporary:
         temporary.write_bytes(content)
     print(f"{out}: {len(content):,} bytes, {precision}")

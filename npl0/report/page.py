@@ -1,16 +1,13 @@
 """The page: one HTML file that needs nothing else."""
 
 import importlib.util
-import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from npl0.report.data import run_data
 from npl0.report.figures import comparison
 from npl0.report.record import ReportError, RunRecord
-from npl0.storage.files import replacing
+from npl0.storage.files import filled_page, replacing
 
 
 def check_plots() -> None:
@@ -38,11 +35,4 @@ def make_page(records: Sequence[RunRecord]) -> str:
         "runs": [run_data(record, 2_000_000 // len(records)) for record in records],
         "comparison": comparison(records) if len(records) > 1 else None,
     }
-    folder = files("npl0.report") / "files"
-    page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return Template(page).substitute(
-        style=style,
-        script=script,
-        # Nothing in the data may end the script element that holds them.
-        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-    )
+    return filled_page("npl0.report", "page", data)

@@ -1,11 +1,14 @@
 """Files that are replaced whole, and a lock that keeps two processes from doing the same work."""
 
 import errno
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -39,6 +42,15 @@ def write_text(path: str | Path, text: str) -> None:
     """Replace a text file with `text`, in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def filled_page(package: str, name: str, data: Any) -> str:
+    """Return the page `name`.html of a package's folder `files`, with its style, its script and the data filled in."""
+    folder = files(package) / "files"
+    page, style, script = ((folder / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    # Nothing in the data may end the script element that holds them.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return Template(page).substitute(style=style, script=script, data=text)
 
 
 def most_unpacked(size: int) -> int:

@@ -2,8 +2,13 @@
 
 import csv
 import gzip
+import html
 import json
+import os
+import re
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,3 +146,42 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int
         return code, *capfd.readouterr()
 
     return call
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# What a page runs at its end: a script, as the body of an asynchronous function that may wait.
+BROWSED = """<script>
+const errors = [];
+addEventListener("error", (event) => errors.push(event.message));
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+</script>
+<script>
+(async () => { %s })().catch((error) => errors.push(String(error))).then((value) => {
+  const text = `FOUND${JSON.stringify({ value, errors })}FOUND`;
+  document.body.appendChild(document.createElement("pre")).textContent = text;
+});
+</script></body>"""
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Open a page in a browser of some width, run a script in it, and return what the script returns."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+
+    def look(page: bytes, script: str, width: int = 1280) -> Any:
+        folder = tmp_path_factory.mktemp("browser")
+        path = folder / "page.html"
+        path.write_text(page.decode().replace("</body>", BROWSED % script), encoding="utf-8")
+        flags = ["--headless", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--no-first-run"]
+        # The sandbox refuses to run as root, as in containers.
+        flags += ["--no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0)
+        flags += [f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", path.as_uri()]
+        done = subprocess.run([browser, *flags], capture_output=True, text=True, encoding="utf-8", timeout=120)
+        (text,) = re.findall("<pre>FOUND(.*)FOUND</pre>", done.stdout, re.DOTALL) or pytest.fail(done.stderr[-2000:])
+        answer = json.loads(html.unescape(text))
+        assert answer["errors"] == []
+        return answer["value"]
+
+    return look

@@ -11,7 +11,8 @@ from npl0.storage.files import replacing, write_text
 DESCRIPTION = """\
 Write a run's pruned network as a file for use without npl0. Dead units are removed and batch norms folded. The file
 npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0. For c, it is one C99 file and its header, without
-allocation; code and time of an image are measured with gcc, if it is installed."""
+allocation; code and time of an image are measured with gcc, if it is installed. For html, it is one page, of at most
+100 KB, on which one draws an image of one channel with mouse or finger, and the network answers."""
 # The precisions of each format, the default first.
 FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32"), "html": ("float32", "float16")}
 

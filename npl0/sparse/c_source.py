@@ -209,7 +209,7 @@ class _Writer:
             self.low, self.high = np.maximum(self.low, 0), np.maximum(self.high, 0)
             return [f"for (int i = 0; i < {area}; i++) map[i] = map[i] > 0 ? map[i] : 0;"]
         if kind == "scale":
-            factor, constant = (array.astype(float) for array in straight_line(layer))
+            factor, constant = (array.astype(float) for array in straight_line(layer, before[0]))
             if self.integers:
                 if not isinstance(layer, Standardise) or self.scale != 1:
                     raise ExportError(f"{layer.name}, a {type(layer).__name__}, has no integer form: take float32")

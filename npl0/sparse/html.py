@@ -45,9 +45,10 @@ def to_html(network: Network, precision: str = "float32", classes: Sequence[str]
     small = compact(network)
     kinds, shape, layers = layer_kinds(small, "a page"), small.input_shape, []
     for layer, kind in zip(small.layers, kinds, strict=True):
-        shape = layer.output_shape(shape)
+        before, shape = shape, layer.output_shape(shape)
         if kind:
-            layers.append({"name": layer.name, "kind": kind, "shape": shape, **_described(layer, precision)})
+            described = _described(layer, before[0], precision)
+            layers.append({"name": layer.name, "kind": kind, "shape": shape, **described})
     dense = [weight.value.size for weight in network.weights]
     data = {"name": network.name, "classes": classes, "input": small.input_shape, "dense": dense, "layers": layers}
     page = filled_page("npl0.sparse", "draw", data).encode()
@@ -58,9 +59,9 @@ def to_html(network: Network, precision: str = "float32", classes: Sequence[str]
     return page
 
 
-def _described(layer: Layer, precision: str) -> dict[str, Any]:
+def _described(layer: Layer, channels: int, precision: str) -> dict[str, Any]:
     if isinstance(layer, Standardise | BatchNorm):
-        factor, constant = straight_line(layer)
+        factor, constant = straight_line(layer, channels)
         return {"factor": _text(factor), "constant": _text(constant)}
     names = {Conv2d: ("kernel_size", "stride", "padding"), MaxPool2d: ("size", "stride"), AvgPool2d: ("size", "stride")}
     described = {name.removeprefix("kernel_"): getattr(layer, name) for name in names.get(type(layer), ())}

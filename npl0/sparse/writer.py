@@ -259,15 +259,17 @@ def to_npl0(network: Network, precision: str = "float16", classes: Sequence[str]
         encoder.text(name)
     for number in (len(small.input_shape), *small.input_shape, sum(kind != "" for kind in kinds)):
         encoder.number(0, number)
+    shape = small.input_shape
     for layer, kind in zip(small.layers, kinds, strict=True):
         if kind:
             encoder.raw(3, reader.KINDS.index(kind))
-            _encode(encoder, layer, precision, beside)
+            _encode(encoder, layer, shape[0], precision, beside)
+        shape = layer.output_shape(shape)
     payload = encoder.content()
     return reader.MAGIC + bytes([reader.VERSION]) + zlib.crc32(payload).to_bytes(4, "little") + payload
 
 
-def _encode(encoder: Encoder, layer: Layer, precision: str, beside: str) -> None:
+def _encode(encoder: Encoder, layer: Layer, channels: int, precision: str, beside: str) -> None:
     if isinstance(layer, MaxPool2d | AvgPool2d):
         numbers = (0, layer.size, layer.stride, 0)
     elif isinstance(layer, Conv2d):
@@ -281,15 +283,16 @@ def _encode(encoder: Encoder, layer: Layer, precision: str, beside: str) -> None
         bias = np.zeros(len(layer.weight.value)) if layer.bias is None else layer.bias.value
         encoder.array(f"{layer.name}.bias", bias, beside)
     elif isinstance(layer, Standardise | BatchNorm):
-        for array in straight_line(layer):
+        for array in straight_line(layer, channels):
             encoder.array(layer.name, array, "float32")
 
 
-def straight_line(layer: Standardise | BatchNorm) -> tuple[np.ndarray, np.ndarray]:
+def straight_line(layer: Standardise | BatchNorm, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return, per channel, the factor and the constant of a layer that computes `y = factor x + constant`; float32."""
     if isinstance(layer, Standardise):
         factor, constant = 1 / (255 * layer.std), -layer.mean / layer.std
     else:
         factor = layer.scale.value / np.sqrt(layer.running_var + EPSILON)
         constant = layer.shift.value - layer.running_mean * factor
-    return factor.astype(np.float32), constant.astype(np.float32)
+    # One mean and deviation may stand for all channels.
+    return tuple(np.broadcast_to(array, channels).astype(np.float32) for array in (factor, constant))

@@ -111,7 +111,7 @@ function forward(pixels) {
 }
 
 const outputs = product(stages.at(-1).shape);
-const names = Array.from({ length: outputs }, (_, k) => data.classes[k] ?? String(k));
+const names = Array.from({ length: outputs }, (_, k) => String(data.classes[k] ?? k));
 
 // ------------------------------------------------------------------------------------------------ from strokes to an image
 

@@ -121,8 +121,9 @@ class Layer:
         """Return the number of multiply-adds for one example of input shape `shape`."""
         return 0
 
-    def prepare(self, new: Allocator = fresh) -> Any:
-        """Compute what all shards of a step share. Layers prepare in parallel, so take arrays from `new` only."""
+    def prepare(self, new: Allocator = fresh, examples: int | None = None) -> Any:
+        """Compute what all shards of a step, or of the prediction of `examples`, share; take arrays from `new` only."""
+        # Layers prepare in parallel.
         return None
 
     def merge_statistics(self, caches: list[Any]) -> None:

@@ -14,6 +14,8 @@ from npl0.runtime.scratch import Allocator, fresh
 
 Algorithm = Literal["auto", "im2col", "winograd"]
 ALGORITHMS = get_args(Algorithm)
+# For fewer output pixels of a channel in a whole prediction, transforming the weights takes longer than im2col.
+FEW_PIXELS = 512
 
 
 class Conv2d(Affine):
@@ -55,7 +57,8 @@ class Conv2d(Affine):
         return self.out_channels, *(conv.out_size(side, k, self.stride, self.padding) for side in shape[1:])
 
     def bind(self, shape: Shape) -> None:
-        m, r = self.winograd_tile(self.output_shape(shape)[1:]), self.kernel_size
+        sides, r = self.output_shape(shape)[1:], self.kernel_size
+        m, self.pixels = self.winograd_tile(sides), math.prod(sides)
         self.tile, self.algorithm_used = m, f"winograd F({m}x{m},{r}x{r})" if m else "im2col"
 
     def winograd_tile(self, out_sides: Sequence[int]) -> int:
@@ -77,12 +80,13 @@ class Conv2d(Affine):
     def macs(self, shape: Shape) -> int:
         return self.weight.size * math.prod(self.output_shape(shape)[1:])
 
-    def prepare(self, new: Allocator = fresh) -> Any:
-        return winograd.transform_weight(self.weight.value, self.tile, new) if self.tile else None
+    def prepare(self, new: Allocator = fresh, examples: int | None = None) -> Any:
+        few = examples is not None and examples * self.pixels < FEW_PIXELS and self.algorithm == "auto"
+        return None if few or not self.tile else winograd.transform_weight(self.weight.value, self.tile, new)
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:
         bias = None if self.bias is None else self.bias.value
-        if self.tile:
+        if context.prepared is not None:
             ops = winograd3x3 if self.kernel_size == 3 else winograd
             y, kept = ops.conv2d_forward(x, context.prepared, bias, self.tile, self.padding, context.new)
         else:

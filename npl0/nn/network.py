@@ -138,19 +138,19 @@ class Network:
         """Copy the arrays into those of `state()`; ValueError, and no change, if names, shapes or dtypes differ."""
         copy_arrays(self.name, self.state(), arrays)
 
-    def shards(self, n: int) -> list[slice]:
-        """Cut n examples into the fewest shards of at most `shard_size`; their sizes differ by one example at most."""
-        count = -(-n // self.shard_size)
+    def shards(self, n: int, least: int = 0) -> list[slice]:
+        """Cut n examples into the fewest shards, but `least`, of at most `shard_size`; sizes differ by one at most."""
+        count = max(-(-n // self.shard_size), least)
         return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 
     def _columns(self, images: np.ndarray) -> np.ndarray:
         """Return images (N, ...) as floats (..., N); always a copy, which layers may overwrite."""
         return np.array(np.moveaxis(images, 0, -1), dtype=self.dtype, order="C")
 
-    def _prepare(self, shards: int, workers: Workers) -> list[Any]:
+    def _prepare(self, shards: int, workers: Workers, n: int | None = None) -> list[Any]:
         """Provide scratch memory for the shards and run `Layer.prepare` of every layer."""
         self._work.scratch.extend(self._new_scratch(i) for i in range(len(self._work.scratch), shards))
-        return workers.map(lambda i: self.layers[i].prepare(self._work.scratch[0][i]), range(len(self.layers)))
+        return workers.map(lambda i: self.layers[i].prepare(self._work.scratch[0][i], n), range(len(self.layers)))
 
     def _new_scratch(self, shard: int) -> list[Scratch]:
         memory, allocators = Memory(), []
@@ -226,8 +226,9 @@ class Network:
                 return self.predict(images, workers)
         logits = np.empty((len(images), *self.output_shape), self.dtype)
         with self._work.busy:
-            shards = self.shards(len(images))
-            prepared = self._prepare(workers.threads, workers)
+            # Two threads find work in 32 images. The number of threads must not matter, and smaller shards cost more.
+            shards = self.shards(len(images), least=min(2, len(images) // 16))
+            prepared = self._prepare(workers.threads, workers, len(images))
 
             def run_lane(lane: int, parts: list[slice]) -> None:
                 contexts = [Context(False, Passing(self._work.scratch[lane][0].shard), ready) for ready in prepared]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npl0 import nn
+from npl0.nn import conv
 from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
 from npl0.training.metrics import count_correct
@@ -50,6 +51,36 @@ def test_two_threads_give_the_bits_of_one(batch):
         for name, array in mine.items():
             np.testing.assert_array_equal(array, its[name])
     assert all(grad.any() for grad in grads.values())
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64])
+def test_a_prediction_of_few_shards_has_the_bits_of_one_thread(n, generator):
+    network, images = nn.build_model("lenet5"), generator.integers(0, 256, (n, 1, 28, 28)).astype(np.uint8)
+    with Workers(3) as workers:
+        np.testing.assert_array_equal(network.predict(images, workers), network.predict(images))
+    sizes = [part.stop - part.start for part in network.shards(n, least=min(2, n // 16))]
+    assert sum(sizes) == n and len(sizes) == min(n, 1 + (n >= 32)) and max(sizes, default=0) - min(sizes, default=0) < 2
+
+
+def test_weights_are_not_transformed_to_predict_few_pixels(generator, monkeypatch):
+    transformed = []
+    of_weight = conv.winograd.transform_weight
+    monkeypatch.setattr(
+        conv.winograd, "transform_weight", lambda w, *rest: transformed.append(w) or of_weight(w, *rest)
+    )
+    images = generator.integers(0, 256, (8, 1, 28, 28)).astype(np.uint8)
+    by_itself, always = (nn.build_model("lenet5", conv=name) for name in ("auto", "winograd"))
+    # The second convolution has 64 pixels an image; the first has one channel, too few for Winograd.
+    expected = always.predict(images)
+    assert transformed == [layer.weight.value for layer in always.layers if layer.kind == "conv"]
+    for n in (1, 7):
+        del transformed[:]
+        np.testing.assert_allclose(by_itself.predict(images[:n]), expected[:n], rtol=1e-4, atol=1e-5)
+        assert transformed == []
+    np.testing.assert_allclose(by_itself.predict(images), expected, rtol=1e-4, atol=1e-5)
+    assert len(transformed) == 1
+    always.predict(images[:1])
+    assert len(transformed) == 3
 
 
 def test_shards_add_up_to_the_whole(batch, workers):
@@ -294,7 +325,7 @@ def test_models_are_keyed_by_the_seed(generator):
 
 
 def test_both_convolutions_give_one_lenet5(generator):
-    images = generator.integers(0, 256, (3, 1, 28, 28)).astype(np.uint8)
+    images = generator.integers(0, 256, (8, 1, 28, 28)).astype(np.uint8)
     by_im2col, by_winograd = (
         nn.build_model("lenet5", conv=algorithm, dtype=np.float64) for algorithm in ("im2col", "auto")
     )

@@ -78,13 +78,17 @@ def to_c(network: Network, precision: str = "int8", name: str = "model") -> CSou
         raise ExportError(f"precision {precision!r} is unknown: C takes int8 and float32")
     small = compact(network)
     groups = [_Group(None, small.input_shape, small.input_shape)]
-    shape = small.input_shape
+    # The maps of a group keep their shape where the network flattens them.
+    shape = maps = small.input_shape
     for layer, kind in zip(small.layers, layer_kinds(small, "a C file"), strict=True):
         before, shape = shape, layer.output_shape(shape)
         if isinstance(layer, Affine):
             groups.append(_Group(layer, before, shape))
+            maps = shape
         elif kind not in ("", "flatten"):
-            groups[-1].following.append((kind, layer, before, shape))
+            after = maps if kind in ("relu", "scale") else shape
+            groups[-1].following.append((kind, layer, maps, after))
+            maps = after
     writer = _Writer(precision == "int8")
     for group, after in zip(groups, [*groups[1:], None], strict=True):
         writer.add(group, after)

@@ -39,6 +39,7 @@ static sum map[{map}];
 {narrow}
 void {name}_predict(const uint8_t image[{NAME}_INPUTS], {sum} logits[{NAME}_OUTPUTS]) {{
     int n;
+    (void)a, (void)b; /* a network of one layer needs only one of them */
 
     {code}
 }}

@@ -295,4 +295,4 @@ def straight_line(layer: Standardise | BatchNorm, channels: int) -> tuple[np.nda
         factor = layer.scale.value / np.sqrt(layer.running_var + EPSILON)
         constant = layer.shift.value - layer.running_mean * factor
     # One mean and deviation may stand for all channels.
-    return tuple(np.broadcast_to(array, channels).astype(np.float32) for array in (factor, constant))
+    return tuple(np.broadcast_to(array, array.shape or channels).astype(np.float32) for array in (factor, constant))

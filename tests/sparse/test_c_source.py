@@ -110,6 +110,34 @@ def test_a_batch_norm_that_is_not_folded_needs_floats(run_c):
         to_c(network, "int8")
 
 
+@needs_gcc
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_layers_behind_a_flattening_work_on_all_of_a_map(run_c, precision):
+    # One mean and deviation for both channels.
+    layers = [Standardise(0.3, 0.2), Conv2d(2, 3, 3), Flatten(), ReLU(), Linear(243, 3)]
+    network, images = random_network(*layers)
+    logits, _, _ = run_c(network, images, precision)
+    expected = network.predict(images)
+    assert np.abs(logits - expected).max() <= (1e-5 if precision == "float32" else 0.02) * np.abs(expected).max()
+
+
+@needs_gcc
+def test_a_batch_norm_behind_a_flattening_has_a_factor_for_each_value(run_c):
+    layers = [Standardise(0.3, 0.2), Conv2d(2, 3, 3), ReLU(), Flatten(), BatchNorm(243), Linear(243, 3)]
+    network, images = random_network(*layers)
+    logits, _, _ = run_c(network, images, "float32")
+    np.testing.assert_allclose(logits, network.predict(images), rtol=1e-4, atol=1e-3)
+
+
+@needs_gcc
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_network_of_one_layer_compiles(run_c, precision):
+    network, images = random_network(Standardise(0.3, 0.2), Flatten(), Linear(242, 3))
+    logits, _, _ = run_c(network, images, precision)
+    expected = network.predict(images)
+    assert np.abs(logits - expected).max() <= (1e-5 if precision == "float32" else 0.02) * np.abs(expected).max()
+
+
 def test_a_sum_that_can_overflow_is_refused():
     # 4,000 inputs of up to 255 and weights of 127 are too much for 24 bits, not for 31; a bias of 2**31 units is.
     network, _ = random_network(Flatten(), Linear(4000, 2), shape=(1, 40, 100))

@@ -55,6 +55,12 @@ def test_every_kind_of_layer_computes_the_same(dtype):
         model.predict(images[:, 0])
 
 
+def test_one_mean_and_deviation_may_stand_for_all_channels():
+    network = Network([Standardise(0.3, 0.2), Flatten(), Linear(32, 3)], (2, 4, 4))
+    images = np.random.default_rng(3).integers(0, 256, (5, 2, 4, 4), np.uint8)
+    np.testing.assert_allclose(parse(to_npl0(network, "float32")).predict(images), network.predict(images), atol=1e-5)
+
+
 @pytest.mark.parametrize("precision", reader.PRECISIONS)
 def test_the_values_are_those_of_the_precision(precision):
     network = npl0.load_model(RUNS / LENET5)

@@ -235,6 +235,17 @@ function arrange() {
   faint.lineWidth = 0.5;
   faint.globalAlpha = Math.max(0.04, Math.min(0.14, 250 / stages.reduce((sum, { kept }) => sum + kept.length, 1)));
   for (const { lines } of stages) for (const path of lines) faint.stroke(path);
+  // Units lie under the lines that light up.
+  faint.globalAlpha = 1;
+  faint.fillStyle = colours.line;
+  for (const place of places.filter(({ single }) => single))
+    for (let k = 0; k < place.channels; k++) disc(faint, place.middle(k), place.cell * (place.last ? 0.5 : 0.35));
+}
+
+function disc(context, middle, radius) {
+  context.beginPath();
+  context.arc(...middle, radius, 0, 7);
+  context.fill();
 }
 
 // Return the curve of a weight, from what it reads to its unit. That of a convolution leaves a map at the height of its place
@@ -333,17 +344,11 @@ function dots({ middle, cell, last }, values) {
   const most = largest(values), best = values.indexOf(Math.max(...values));
   values.forEach((value, i) => {
     const bright = last ? +(i === best && value !== 0) : Math.abs(value) / most;
-    pen.beginPath();
-    pen.arc(...middle(i), cell * (last ? 0.5 : 0.35 + 0.3 * bright), 0, 7);
-    pen.fillStyle = colours.paper;
-    pen.fill();
-    pen.fillStyle = colours.line;
-    pen.fill();
     pen.globalAlpha = bright;
     pen.fillStyle = last ? colours.orange : colours.ink;
-    pen.fill();
-    pen.globalAlpha = 1;
+    disc(pen, middle(i), cell * (last ? 0.6 : 0.35 + 0.3 * bright));
   });
+  pen.globalAlpha = 1;
 }
 
 function tiles({ block, corner, channels, tall, wide, cell }, values) {

@@ -14,7 +14,7 @@ npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0. For c, it is o
 allocation; code and time of an image are measured with gcc, if it is installed. For html, it is one page, of at most
 100 KB, on which one draws an image of one channel with mouse or finger, and the network answers."""
 # The precisions of each format, the default first.
-FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32"), "html": ("float32", "float16")}
+FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32"), "html": ("float16", "float32")}
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export") -> int:

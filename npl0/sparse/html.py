@@ -22,13 +22,13 @@ from npl0.storage.files import filled_page
 MOST_BYTES = 100_000
 
 
-def to_html(network: Network, precision: str = "float32", classes: Sequence[str] = ()) -> bytes:
+def to_html(network: Network, precision: str = "float16", classes: Sequence[str] = ()) -> bytes:
     """Return a page that runs the compacted network, for images of one channel and pixels 0..255; UTF-8.
 
     Parameters
     ----------
     network : what training and pruning left; `compact` is applied to it.
-    precision : of the weights: `float32`, or `float16` for a smaller page. Biases are float32.
+    precision : of the weights, `float16` or `float32`. Biases are float32.
     classes : the names of the classes; the numbers from 0 where there are none.
 
     Raises
@@ -38,7 +38,7 @@ def to_html(network: Network, precision: str = "float32", classes: Sequence[str]
         page would take more than 100,000 bytes.
     """
     if precision not in ("float32", "float16"):
-        raise ExportError(f"precision {precision!r} is unknown: a page takes float32 and float16")
+        raise ExportError(f"precision {precision!r} is unknown: a page takes float16 and float32")
     if len(network.input_shape) != 3 or network.input_shape[0] != 1:
         what = f"{network.name} reads inputs of shape {network.input_shape}, and one draws images of one channel"
         raise ExportError(f"{what}; model.npl0 and C hold it")
@@ -55,7 +55,8 @@ def to_html(network: Network, precision: str = "float32", classes: Sequence[str]
     if len(page) > MOST_BYTES:
         kept = sum(np.count_nonzero(weight.value) for weight in small.weights)
         what = f"the page would take {len(page):,} bytes for {kept:,} weights, and may take {MOST_BYTES:,}"
-        raise ExportError(f"{what}: take float16, or prune more; model.npl0 and C hold it")
+        remedy = "prune more" if precision == "float16" else "take float16, or prune more"
+        raise ExportError(f"{what}: {remedy}; model.npl0 and C hold it")
     return page
 
 

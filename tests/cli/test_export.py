@@ -42,12 +42,16 @@ def test_what_does_not_work_is_one_line(command, finished, tmp_path):
 def test_a_run_becomes_a_page(command, finished, tmp_path):
     path = tmp_path / "draw.html"
     code, out, err = command("export", finished, "--format", "html", "--out", path)
-    assert (code, out, err.count("\n")) == (2, "", 1) and "may take 100,000: take float16, or prune more" in err
+    assert (code, out, err.count("\n")) == (
+        2,
+        "",
+        1,
+    ) and "may take 100,000: prune more; model.npl0 and C hold it" in err
     assert not path.exists()
     npl0.save_model(tmp_path / "model.npz", npl0.build_model("mlp:5"), classes=["<b>", "two"])
     code, out, err = command("export", tmp_path / "model.npz", "--format", "html")
     page = (tmp_path / "model.html").read_text(encoding="utf-8")
-    assert (code, err) == (0, "") and out == f"{tmp_path / 'model.html'}: {len(page.encode()):,} bytes, float32\n"
+    assert (code, err) == (0, "") and out == f"{tmp_path / 'model.html'}: {len(page.encode()):,} bytes, float16\n"
     assert '["\\u003cb>","two"]' in page and "<b>" not in page
 
 

@@ -71,7 +71,7 @@ def test_in_a_browser_it_classifies_test_images_and_drawings(browse):
     # The first of MNIST's test images; the other 69,960 take a while.
     with gzip.open(ROOT / "npl0" / "data" / "files" / "t10k-images-idx3-ubyte.gz") as file:
         images = np.frombuffer(file.read(16 + 40 * 784)[16:], np.uint8).reshape(40, 1, 28, 28)
-    page = to_html(network, classes=CLASSES)
+    page = to_html(network, "float32", CLASSES)
     assert len(page) < 60_000
     seen = browse(page, DRIVER.replace("IMAGES", json.dumps(images.reshape(40, -1).tolist())))
     expected = network.predict(images)
@@ -144,7 +144,7 @@ def test_what_a_page_cannot_hold_is_named():
     ):
         to_html(Network([Twice(), Flatten(), Linear(64, 2)], (1, 8, 8)))
     network = Network([Flatten(), Linear(64, 2)], (1, 8, 8))
-    with pytest.raises(ExportError, match="precision 'int8' is unknown: a page takes float32 and float16"):
+    with pytest.raises(ExportError, match="precision 'int8' is unknown: a page takes float16 and float32"):
         to_html(network, "int8")
     network.weights[0].value[0, 0] = 1e6
     with pytest.raises(ExportError, match=r"fc1.weight holds 1e\+06, which is too large for float16: take float32"):
@@ -152,12 +152,16 @@ def test_what_a_page_cannot_hold_is_named():
 
 
 def test_a_page_has_a_limit():
-    network = Network([Flatten(), Linear(784, 18)], (1, 28, 28))
+    network, larger = (Network([Flatten(), Linear(784, outputs)], (1, 28, 28)) for outputs in (18, 30))
     with pytest.raises(
         ExportError, match=r"bytes for 14,112 weights, and may take 100,000: take float16, or prune more"
     ):
-        to_html(network)
-    assert len(to_html(network, "float16")) < MOST_BYTES
+        to_html(network, "float32")
+    assert len(to_html(network)) < MOST_BYTES
+    with pytest.raises(
+        ExportError, match=r"bytes for 23,520 weights, and may take 100,000: prune more; model.npl0 and C"
+    ):
+        to_html(larger)
 
 
 def parts(page):

@@ -114,6 +114,17 @@ class Observer:
         """React to the end of an epoch."""
 
 
+def check_data(network: Network, images: np.ndarray, labels: np.ndarray, validation: object) -> None:
+    """Raise ValueError unless the network takes the examples, and the validation is None or such a pair."""
+    network.check_examples(images, labels)
+    if validation is not None:
+        parts = validation if isinstance(validation, tuple | list) else ()
+        if len(parts) != 2:
+            found = ", ".join(type(part).__name__ for part in parts) or type(validation).__name__
+            raise ValueError(f"validation must be a pair (images, labels), not {found}")
+        network.check_examples(*parts, "validation ")
+
+
 def train_stage(
     stage: Stage,
     network: Network,
@@ -148,9 +159,7 @@ def train_stage(
     """
     progress = progress or Progress()
     observer = observer or Observer()
-    network.check_examples(images, labels)
-    if validation is not None:
-        network.check_examples(*validation, "validation ")
+    check_data(network, images, labels, validation)
     recipe = stage.recipe
     steps = math.ceil(len(images) / recipe.batch_size)
     observer.begin(stage, pruner, steps, progress)

@@ -258,6 +258,8 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
         ({"labels": np.array([0, 1, 2, 10])}, r"labels has 10 at index 3, outside 0\.\.9 \(1 such labels\)"),
         ({"labels": np.array([0, 1, -2, 1])}, r"labels has -2 at index 2, outside"),
         ({"validation": (_GOOD["images"], np.arange(3))}, r"validation labels must be"),
+        ({"validation": (_GOOD["images"], np.arange(4), 3)}, r"a pair \(images, labels\), not ndarray, ndarray, int$"),
+        ({"validation": _GOOD["images"]}, r"validation must be a pair \(images, labels\), not ndarray$"),
         ({"validation": (_GOOD["images"][..., :5], np.arange(4))}, r"validation images: images must have shape"),
         ({"epochs": -1}, r"epochs = -1 is out of range: it must be 0 to 100000"),
         ({"batch_size": 0}, r"batch_size = 0 is out of range"),

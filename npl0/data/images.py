@@ -106,7 +106,7 @@ def _pixels(array: np.ndarray, input_shape: Shape, scale: float, path: Path) -> 
     if low < 0 or high > 255:
         scales = f" after --scale {scale:g}" if scale != 1 else ""
         raise DataError(f"{path}: its values are {low:g} to {high:g}{scales}, but pixel values are 0..255")
-    return scaled if scaled.dtype == np.uint8 else scaled.astype(np.float32)
+    return scaled.astype(np.float32 if scaled.dtype.kind == "f" else np.uint8, copy=False)
 
 
 def _read_picture(path: Path, input_shape: Shape, say: Callable[[str], None]) -> np.ndarray:

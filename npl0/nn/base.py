@@ -5,6 +5,7 @@ import json
 import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,7 @@ class Layer:
     min_examples = 1
     # The algorithm that a layer with several has chosen, for summaries.
     algorithm_used = ""
+    __copy__ = deepcopy
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from npl0.nn.layers import Affine
 from npl0.ops import conv, winograd, winograd3x3
 from npl0.runtime.scratch import Allocator, fresh
 
-Algorithm = Literal["auto", "im2col", "winograd"]
-ALGORITHMS = get_args(Algorithm)
+ALGORITHMS = ("auto", "im2col", "winograd")
 # For fewer output pixels of a channel in a whole prediction, transforming the weights takes longer than im2col.
 FEW_PIXELS = 512
 
@@ -38,7 +37,7 @@ class Conv2d(Affine):
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
-        algorithm: Algorithm = "auto",
+        algorithm: str = "auto",
         bias: bool = True,
     ) -> None:
         self.in_channels, self.out_channels, self.kernel_size, self.stride = whole(

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 
 from npl0 import nn
@@ -37,9 +37,7 @@ class Model:
 
 
 def _flat_size(layers: Layers, shape: Shape) -> int:
-    for layer in layers:
-        shape = layer.output_shape(shape)
-    return math.prod(shape)
+    return math.prod(reduce(lambda shape, layer: layer.output_shape(shape), layers, shape))
 
 
 def _perceptron(hidden: Sequence[int], shape: Shape, classes: int, **_) -> Layers:

@@ -101,8 +101,7 @@ class Network:
                 layer.bind(shape)
                 shape = layer.output_shape(shape)
         self.output_shape = shape
-        trainable = (i for i, layer in enumerate(self.layers) if layer.parameters)
-        self._first_trainable = next(trainable, len(self.layers))
+        self._first_trainable = next((i for i, layer in enumerate(self.layers) if layer.parameters), len(self.layers))
 
     def __repr__(self) -> str:
         outputs = self.output_shape if len(self.output_shape) > 1 else self.output_shape[0]
@@ -194,7 +193,7 @@ class Network:
         -------
         loss, correct : the mean over the N examples, and the number of them that are classified correctly.
         """
-        self.check_examples(images, labels, values=False)
+        self.check_examples((images, labels), values=False)
         n = len(images)
         with self._work.busy:
             shards = self.shards(n)
@@ -253,8 +252,13 @@ class Network:
                 xs[shard], _ = layer.forward(x.copy(), Context(True, prepared=prepared, generator=generator))
                 yield layer.name, xs[shard]
 
-    def check_examples(self, images: np.ndarray, labels: np.ndarray, part: str = "", values: bool = True) -> None:
-        """Raise ValueError, which begins with `part`, unless there are images and each has a label, its class."""
+    def check_examples(self, examples: tuple[np.ndarray, np.ndarray], part: str = "", values: bool = True) -> None:
+        """Raise ValueError, with `part` in it, unless these are a pair: images, at least one, and their classes."""
+        pair = examples if isinstance(examples, tuple | list) else ()
+        if len(pair) != 2:
+            found = ", ".join(type(part).__name__ for part in pair) or type(examples).__name__
+            raise ValueError(f"{part}examples must be a pair (images, labels), not {found}")
+        images, labels = pair
         try:
             self.check_images(images, values)
         except ValueError as error:
@@ -266,7 +270,10 @@ class Network:
         check_labels(labels, len(images), self.output_shape[0], f"{part}labels")
 
     def check_images(self, images: np.ndarray, values: bool = True) -> None:
-        """Raise ValueError unless images are finite numbers of shape (N, *input_shape), in 0..255 if standardised."""
+        """Raise ValueError unless images are finite numbers of shape (N, *input_shape), in 0..255 if standardised.
+
+        Each image is judged alone: floats of which the largest is above 0, at most 2, count as scaled by somebody.
+        """
         if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
             found = getattr(images, "dtype", type(images).__name__)
             raise ValueError(f"images must be a NumPy array of numbers, not {found}")
@@ -277,8 +284,8 @@ class Network:
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise ValueError("images contain NaN or infinity; replace them before calling")
         if isinstance(self.layers[0], Standardise) and images.size:
-            low, high = images.min(), images.max()
-            # Floats up to 2 were scaled by somebody: no pixel of theirs would be brighter than black.
-            if low < 0 or high > 255 or (images.dtype.kind == "f" and 0 < high <= 2):
-                found = f"the values of the images range from {low:g} to {high:g}"
+            low, high = (bound(tuple(range(1, images.ndim))) for bound in (images.min, images.max))
+            scaled = (images.dtype.kind == "f") & (high > 0) & (high <= 2)
+            for i in np.flatnonzero((low < 0) | (high > 255) | scaled)[:1]:
+                found = f"the values of image {i} range from {low[i]:g} to {high[i]:g}"
                 raise ValueError(f"{found}, but the network takes pixel values in 0..255; multiply 0..1 by 255")

@@ -1,6 +1,7 @@
 """Trainable arrays, groups of them that share their settings, and the copying of stored arrays into live ones."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ class Parameter:
     """
 
     __slots__ = ("_value", "grad", "kind", "name")
+    __copy__ = deepcopy
 
     def __init__(self, value: np.ndarray, kind: Kind, name: str = "") -> None:
         found = f"{value.dtype} {value.strides}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -36,8 +36,7 @@ def softmax_cross_entropy(
     grad_logits : (classes, N).
     """
     n = logits.shape[1]
-    batch_size = batch_size or n
-    columns = np.arange(n)
+    batch_size, columns = batch_size or n, np.arange(n)
     correct = int((logits.argmax(axis=0) == labels).sum())
     shifted = logits - logits.max(axis=0)
     grad = np.exp(shifted)

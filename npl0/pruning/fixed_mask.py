@@ -41,8 +41,7 @@ class FixedMask(Pruner):
     def masks(self) -> Masks:
         return self._masks
 
-    def state(self) -> dict[str, np.ndarray]:
-        return self._masks
+    state = masks
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         super().load_state(arrays)

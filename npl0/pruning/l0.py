@@ -85,6 +85,10 @@ class L0(Pruner):
         """Make the gates, unless an earlier stage has; the ramp of lambda begins anew in every stage."""
         self._seed, self._ramp_steps = plan.seed, round(self.settings.ramp_epochs * plan.steps_per_epoch)
         weights = self.network.weights
+        for weight, theta, gate in zip(weights, self.theta, self._test_gates(), strict=bool(self.theta)):
+            if not np.array_equal(weight.value, theta.value * gate):
+                remedy = "a change by hand belongs in theta; then call write_test_weights(), or make a new L0"
+                raise ValueError(f"{weight.name} is not theta times its gate, and would be overwritten: {remedy}")
         if not self.theta:
             for i, weight in enumerate(weights):
                 shape = gate_shape(weight.value.shape, self.settings.gate_shape)

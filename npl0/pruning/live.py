@@ -12,14 +12,16 @@ def live_masks(masks: Masks) -> Masks | None:
 
     Parameters
     ----------
-    masks : of the layers of a chain, first to last, each (out, in, ...); behind a flattening, a linear layer has
-        several inputs for each unit before it.
+    masks : of the layers of a chain, first to last, each (out, in, ...), else ValueError; behind a flattening, a linear
+        layer has several inputs for each unit before it.
 
     Returns
     -------
     live : masks of the same shapes; None if the layers are no chain, because some number of inputs is not a multiple of
         the units before.
     """
+    if not isinstance(masks, dict) or any(getattr(m, "dtype", "") != "bool" or m.ndim < 2 for m in masks.values()):
+        raise ValueError("live_masks takes bool arrays (out, in, ...) by name, as masks_of(network) returns them")
     if not masks:
         return {}
     by_units, units = [], next(iter(masks.values())).shape[1]

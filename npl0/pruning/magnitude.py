@@ -1,5 +1,7 @@
 """The classic method: train, remove the small weights, retrain the rest (Han et al. 2015, arXiv 1506.02626)."""
 
+import warnings
+
 import numpy as np
 
 from npl0.nn.network import Network
@@ -27,8 +29,8 @@ class Magnitude(Pruner):
     """Train densely; prune by magnitude once at the end.
 
     The score of a weight is |w| / (standard deviation of its layer) with the criterion `layer-std`, as in Han et al.,
-    and |w| with `global`. With a compression, the `round(size / compression)` weights of the largest scores are kept;
-    with compression 0, those of which |w| exceeds `quality` standard deviations (of the layer, or of all weights).
+    and |w| with `global`. With a compression, the `round(size / compression)` largest are kept (fewer, with a warning,
+    if the rest is 0); with compression 0, those of which |w| exceeds `quality` standard deviations (of layer, or all).
 
     Parameters
     ----------
@@ -59,7 +61,10 @@ class Magnitude(Pruner):
         # The lower bound keeps equal weights, whose deviation is 0, from dividing by zero.
         scores = np.abs(flat) / np.concatenate([np.full(group.size, max(group.std(), 1e-30)) for group in groups])
         if self.settings.compression:
-            kept = keep_largest(scores, max(1, round(flat.size / self.settings.compression)))
+            asked, found = max(1, round(flat.size / self.settings.compression)), np.count_nonzero(flat)
+            if found < asked:
+                warnings.warn(f"keeps {found:,} weights, not {asked:,}: the others were 0 before", stacklevel=2)
+            kept = keep_largest(scores, asked)
         else:
             kept = scores > self.settings.quality
         # A weight that is zero already was pruned before: keeping it would let retraining revive it.

@@ -17,7 +17,7 @@ from npl0.runs.interrupt import interruptible
 from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
 from npl0.runs.progress import ProgressBar
 from npl0.runtime.threads import Workers, available_threads
-from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, check_data, train_stage
+from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, train_stage
 from npl0.training.recipe import Recipe
 
 
@@ -79,8 +79,10 @@ def fit(
     stage = Stage(getattr(pruner, "stage", "train"), Recipe(**recipe), seed)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed = {seed!r} is out of range: it must be a whole number of at least 0")
-    check_data(network, images, labels, validation)
+    network.check_examples((images, labels))
     labels = labels.astype(np.int64)
+    if validation is not None:
+        network.check_examples(validation, "validation ")
     for change in ("shift", "flip"):
         if getattr(stage.recipe, change) and images.ndim != 4:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Progress on stderr: one bar per stage, and a line after every epoch."""
 
+import os
 import sys
 import threading
 
@@ -11,6 +12,15 @@ from npl0.training.metrics import WeightCount
 
 # Steps between two counts of the open gates: a count costs about a fifth of a step.
 COUNT_EVERY = 50
+
+
+class _Bar(tqdm):
+    """A bar of which no process can stop those of another: the lock of tqdm itself is shared by forked processes."""
+
+
+_Bar.set_lock(threading.RLock())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _Bar.set_lock(threading.RLock()))
 
 
 class ProgressBar(Observer):
@@ -30,7 +40,7 @@ class ProgressBar(Observer):
 
     def __init__(self, quiet: bool = False, retrain_epochs: int = 0) -> None:
         self.quiet, self.retrain_epochs, self.stop = quiet, retrain_epochs, threading.Event()
-        self._bar: tqdm | None = None
+        self._bar: _Bar | None = None
         self._gates = ""
 
     def begin(self, stage: Stage, pruner: Pruner, steps_per_epoch: int, progress: Progress) -> None:
@@ -40,7 +50,7 @@ class ProgressBar(Observer):
         total, done = stage.recipe.epochs * steps_per_epoch, progress.epoch * steps_per_epoch + progress.batch
         # A bar redraws its line, so a log file gets only the lines after the epochs.
         look = {"dynamic_ncols": True, "disable": self.quiet or not sys.stderr.isatty()}
-        self._bar = tqdm(desc=stage.name, total=total, initial=done, unit="step", file=sys.stderr, **look)
+        self._bar = _Bar(desc=stage.name, total=total, initial=done, unit="step", file=sys.stderr, **look)
 
     def after_step(self, progress: Progress, loss: float) -> None:
         """Move the bar; leave the training if an interrupt has come."""
@@ -62,7 +72,7 @@ class ProgressBar(Observer):
 
     def write(self, line: str) -> None:
         """Print a line on stderr, above the bar."""
-        tqdm.write(line, file=sys.stderr)
+        _Bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Finish the bar."""

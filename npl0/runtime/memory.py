@@ -2,15 +2,12 @@
 
 import sys
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 
 def peak_memory_mb() -> float | None:
-    """Return the peak resident memory of the process in MB (10^6 bytes), or None where it is unknown."""
-    if resource is None:
+    """Return the peak resident memory of the process in MB (10^6 bytes), or None on Windows, where it is unknown."""
+    try:
+        import resource
+    except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB elsewhere

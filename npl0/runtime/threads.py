@@ -10,16 +10,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 # Array elements per task: enough to hide the cost of a call, few enough to balance the threads.
 BLOCK = 65536
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def blocks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -37,9 +35,9 @@ def available_threads() -> int:
 # Finding the loaded libraries takes longer than predicting one image; only an import, a new argument, may load another.
 _blas_controller = lru_cache(1)(lambda modules: ThreadpoolController())
 _blas_lock, _blas_limiters = threading.Lock(), []
-if hasattr(os, "register_at_fork"):
-    release = {"after_in_parent": _blas_lock.release, "after_in_child": _blas_lock.release}
-    os.register_at_fork(before=_blas_lock.acquire, **release)
+# A fork waits until no other thread holds these (Numba's while it loads a kernel): a child would wait for ever.
+for lock in (_blas_lock, global_compiler_lock) if hasattr(os, "register_at_fork") else ():
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def _limit_blas(limit: bool) -> None:
@@ -65,7 +63,7 @@ class Workers:
             raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
         self.threads, self._pool = threads, None
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Apply the function to every item and return the results in the order of the items."""
         if self._pool is None:
             raise RuntimeError(f"{self} works in a `with` only: with {self} as workers: ...")

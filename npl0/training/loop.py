@@ -42,10 +42,6 @@ class Stage:
         """The number that keeps the random draws of the two stages apart."""
         return STAGES.index(self.name)
 
-    def plan(self, n_train: int) -> Plan:
-        """Return what a pruner must know of this stage before its first step."""
-        return Plan(self.seed, n_train, self.recipe.epochs, math.ceil(n_train / self.recipe.batch_size))
-
     def step(self, number: int, steps_per_epoch: int) -> Step:
         """Return step `number` of the stage."""
         factor = self.recipe.rate_factor(number, steps_per_epoch)
@@ -54,7 +50,7 @@ class Stage:
 
     def begin(self, pruner: Pruner, n_train: int) -> Optimizer:
         """Prepare the pruner, and return the optimiser of its parameters; ValueError if a hook returns nonsense."""
-        pruner.begin(self.plan(n_train))
+        pruner.begin(Plan(self.seed, n_train, self.recipe.epochs, math.ceil(n_train / self.recipe.batch_size)))
         groups = pruner.groups(self.recipe.learning_rate, self.recipe.weight_decay)
         if not groups:
             raise ValueError(f"{type(pruner).__name__}.groups must return groups of parameters, not {groups!r}")
@@ -114,17 +110,6 @@ class Observer:
         """React to the end of an epoch."""
 
 
-def check_data(network: Network, images: np.ndarray, labels: np.ndarray, validation: object) -> None:
-    """Raise ValueError unless the network takes the examples, and the validation is None or such a pair."""
-    network.check_examples(images, labels)
-    if validation is not None:
-        parts = validation if isinstance(validation, tuple | list) else ()
-        if len(parts) != 2:
-            found = ", ".join(type(part).__name__ for part in parts) or type(validation).__name__
-            raise ValueError(f"validation must be a pair (images, labels), not {found}")
-        network.check_examples(*parts, "validation ")
-
-
 def train_stage(
     stage: Stage,
     network: Network,
@@ -157,9 +142,10 @@ def train_stage(
     StopTraining
         If the observer raises it.
     """
-    progress = progress or Progress()
-    observer = observer or Observer()
-    check_data(network, images, labels, validation)
+    progress, observer = progress or Progress(), observer or Observer()
+    network.check_examples((images, labels))
+    if validation is not None:
+        network.check_examples(validation, "validation ")
     recipe = stage.recipe
     steps = math.ceil(len(images) / recipe.batch_size)
     observer.begin(stage, pruner, steps, progress)

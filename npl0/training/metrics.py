@@ -13,7 +13,7 @@ from npl0.runtime.threads import Workers
 
 def count_correct(network: Network, images: np.ndarray, labels: np.ndarray, workers: Workers | None = None) -> int:
     """Return how many images have their label as the largest logit; ValueError if `check_examples` raises it."""
-    network.check_examples(images, labels)
+    network.check_examples((images, labels))
     return int((network.predict(images, workers).argmax(axis=1) == labels).sum())
 
 

@@ -104,5 +104,4 @@ class Optimizer:
 
 def build_optimizer(recipe: Recipe, groups: list[ParameterGroup]) -> Optimizer:
     """Build the optimiser of a recipe for the groups that a pruner gives."""
-    rule = SGD(recipe.momentum) if recipe.optimizer == "sgd" else Adam(recipe.momentum)
-    return Optimizer(groups, rule)
+    return Optimizer(groups, SGD(recipe.momentum) if recipe.optimizer == "sgd" else Adam(recipe.momentum))

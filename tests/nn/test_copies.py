@@ -78,6 +78,11 @@ def test_a_copy_shares_nothing(way, data):
     )
     pruner = npl0.L0(network)
     assert WAYS[way](pruner).network is not network
+    layer = network.layers[1]
+    copied = WAYS[way](layer)
+    assert repr(copied) == repr(layer) and (copied.weight.value == layer.weight.value).all()
+    for one, another in ((copied.weight, layer.weight), (WAYS[way](layer.bias), layer.bias)):
+        assert not np.shares_memory(one.value, another.value) and not np.shares_memory(one.grad, another.grad)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -368,15 +368,15 @@ def test_an_unknown_model_is_refused():
 @pytest.mark.parametrize(
     ("images", "found"),
     [
-        (np.full((2, 1, 2, 2), 1.0), "1 to 1"),
-        (np.linspace(-1.2, 2.8, 8).reshape(2, 1, 2, 2), "-1.2 to 2.8"),
-        (np.arange(8, dtype=np.uint16).reshape(2, 1, 2, 2) * 100, "0 to 700"),
+        (np.full((2, 1, 2, 2), 1.0), "image 0 range from 1 to 1"),
+        (np.linspace(-1.2, 2.8, 8).reshape(2, 1, 2, 2), "image 0 range from -1.2 to 0.514286"),
+        (np.arange(8, dtype=np.uint16).reshape(2, 1, 2, 2) * 50, "image 1 range from 200 to 350"),
     ],
 )
 def test_images_that_are_no_pixels_are_refused_before_a_standardisation(images, found):
     layers = [nn.Standardise((0.5,), (0.3,)), nn.Flatten(), nn.Linear(4, 2)]
     network = nn.Network(layers, (1, 2, 2))
-    with pytest.raises(ValueError, match=rf"range from {found}, but the network takes pixel values in 0\.\.255"):
+    with pytest.raises(ValueError, match=rf"{found}, but the network takes pixel values in 0\.\.255"):
         network.predict(images)
     # Bytes are pixels, whatever their largest value is.
     assert network.predict(np.ones((2, 1, 2, 2), np.uint8)).shape == (2, 2)
@@ -385,7 +385,15 @@ def test_images_that_are_no_pixels_are_refused_before_a_standardisation(images, 
 @pytest.mark.parametrize("high", [1, 2])
 def test_floats_that_somebody_has_scaled_are_refused_before_a_standardisation(high):
     network = nn.Network([nn.Standardise(0.1, 0.3), nn.Flatten(), nn.Linear(4, 2)], (1, 2, 2))
-    images = np.linspace(0, high, 12, dtype=np.float32).reshape(3, 1, 2, 2)
-    with pytest.raises(ValueError, match=f"range from 0 to {high}, but the network takes pixel values in 0..255"):
+    images = np.linspace(0, high, 12, dtype=np.float32).reshape(3, 1, 2, 2)[::-1]
+    with pytest.raises(
+        ValueError, match=f"image 0 range from .* to {high}, but the network takes pixel values in 0..255"
+    ):
         network.predict(images)
     assert network.predict((images * 100).round()).shape == (3, 2)
+    # Whatever stands beside it; and dark integers are pixels.
+    bright = np.full((2, 1, 2, 2), 200, np.float32)
+    with pytest.raises(ValueError, match=f"image 2 range from .* to {high}, but the network takes pixel values"):
+        network.predict(np.concatenate([bright, images]))
+    assert network.predict(np.concatenate([bright, 0 * images])).shape == (5, 2)
+    assert network.predict(np.ones((1, 1, 2, 2), int)).shape == (1, 2)

@@ -249,10 +249,27 @@ def test_a_second_stage_keeps_the_gates_and_ramps_lambda_anew(make):
     gates = [log_alpha.value.copy() for log_alpha in pruner.log_alphas]
     theta = pruner.theta[0]
     assert pruner.ramp(Step(9)) == 1
+    pruner.write_test_weights()
     pruner.begin(Plan(1, 50, 10, 8))
     assert pruner.theta[0] is theta and pruner.ramp(Step(3)) == 0.5
     for log_alpha, before in zip(pruner.log_alphas, gates, strict=True):
         np.testing.assert_array_equal(log_alpha.value, before)
+
+
+def test_a_weight_that_was_changed_between_two_stages_is_not_overwritten(make):
+    pruner = make()
+    pruner.write_test_weights()
+    weight, other = pruner.network.weights[1], Plan(1, 50, 10, 8)
+    weight.value[0, 0] += 1
+    changed = weight.value.copy()
+    with pytest.raises(
+        ValueError, match=r"fc1\.weight is not theta times its gate, and would be overwritten: a change"
+    ):
+        pruner.begin(other)
+    np.testing.assert_array_equal(weight.value, changed)
+    pruner.theta[1].value[0, 0] += 1
+    pruner.write_test_weights()
+    pruner.begin(other)
 
 
 def test_finalising_leaves_the_test_weights_and_not_those_of_a_draw(make):

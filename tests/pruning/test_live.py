@@ -51,6 +51,12 @@ def test_layers_that_are_no_chain_have_no_known_paths():
     assert live_masks({}) == {}
 
 
+@pytest.mark.parametrize("wrong", [[np.ones((2, 3), bool)], {"fc1": np.ones((2, 3))}, {"fc1": np.ones(2, bool)}, None])
+def test_what_is_no_mask_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"live_masks takes bool arrays \(out, in, \.\.\.\) by name, as masks_of"):
+        live_masks(wrong)
+
+
 def test_changing_the_weights_that_are_not_live_changes_no_answer():
     network = npl0.build_model("lenet5", seed=3)
     images = npl0.load_dataset("mnist").test_images[:64]

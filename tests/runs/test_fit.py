@@ -249,7 +249,7 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
         ({"images": np.full((4, 1, 28, 28), np.nan)}, r"images: images contain NaN or infinity"),
         (
             {"images": np.full((4, 1, 28, 28), 0.5)},
-            r"images range from 0\.5 to 0\.5, but the network takes .* 0\.\.255; multiply 0\.\.1 by 255",
+            r"images: the values of image 0 range from 0\.5 to 0\.5, but .* values in 0\.\.255; multiply 0\.\.1 by 255",
         ),
         ({"labels": [0, 1, 2, 3]}, r"labels must be a NumPy array of 4 integers, one per image, not list"),
         ({"labels": np.arange(3)}, r"labels must be a NumPy array of 4 integers, one per image, not int64 \(3,\)"),
@@ -259,7 +259,7 @@ _GOOD = {"images": np.full((4, 1, 28, 28), 200, np.uint8), "labels": np.arange(4
         ({"labels": np.array([0, 1, -2, 1])}, r"labels has -2 at index 2, outside"),
         ({"validation": (_GOOD["images"], np.arange(3))}, r"validation labels must be"),
         ({"validation": (_GOOD["images"], np.arange(4), 3)}, r"a pair \(images, labels\), not ndarray, ndarray, int$"),
-        ({"validation": _GOOD["images"]}, r"validation must be a pair \(images, labels\), not ndarray$"),
+        ({"validation": _GOOD["images"]}, r"validation examples must be a pair \(images, labels\), not ndarray$"),
         ({"validation": (_GOOD["images"][..., :5], np.arange(4))}, r"validation images: images must have shape"),
         ({"epochs": -1}, r"epochs = -1 is out of range: it must be 0 to 100000"),
         ({"batch_size": 0}, r"batch_size = 0 is out of range"),

@@ -1,14 +1,20 @@
 """Workers: the order of results, errors, and the threads of BLAS."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import threadpool_info
 
+from npl0.runs import progress
+from npl0.runtime import threads
 from npl0.runtime.threads import Workers, available_threads
 
 
@@ -129,3 +135,35 @@ def test_what_is_printed_and_counted():
     with Workers(3) as workers:
         assert repr(workers) == "Workers(threads=3)"
     assert available_threads() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize(
+    "lock",
+    [lambda: threads._blas_lock, lambda: global_compiler_lock, progress._Bar.get_lock],
+    ids=["BLAS", "compiler", "bar"],
+)
+def test_a_child_forked_while_another_thread_holds_a_lock_can_take_it(lock):
+    held = threading.Event()
+
+    def hold():
+        with lock():
+            held.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    with warnings.catch_warnings():
+        # Python warns of a fork in a process with threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        # A child that hangs ends by this signal.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        with lock():
+            os._exit(0)
+    thread.join()
+    with lock():
+        assert os.waitpid(child, 0)[1] == 0

@@ -32,7 +32,13 @@ def test_a_step_knows_its_number_its_fraction_of_the_stage_and_its_learning_rate
 
 
 def test_a_plan_counts_the_last_short_batch_of_an_epoch():
-    plan = Stage("train", Recipe(epochs=3, batch_size=32), 7).plan(100)
+    class Planned(npl0.Pruner):
+        def begin(self, plan):
+            self.plan = plan
+
+    pruner = Planned(npl0.build_model("mlp:2"))
+    Stage("train", Recipe(epochs=3, batch_size=32), 7).begin(pruner, 100)
+    plan = pruner.plan
     assert (plan.seed, plan.n_train, plan.epochs, plan.steps_per_epoch) == (7, 100, 3, 4)
 
 

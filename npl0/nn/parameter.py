@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["weight", "bias", "scale", "shift", "gate"]
-_DTYPES = (np.float32, np.float64)
 
 
 class Parameter:
@@ -28,7 +27,7 @@ class Parameter:
 
     def __init__(self, value: np.ndarray, kind: Kind, name: str = "") -> None:
         found = f"{value.dtype} {value.strides}" if isinstance(value, np.ndarray) else type(value).__name__
-        if not (isinstance(value, np.ndarray) and value.dtype in _DTYPES and value.flags.c_contiguous):
+        if not (isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64) and value.flags.c_contiguous):
             raise ValueError(f"a parameter must be a C-contiguous float32 or float64 array, not {found}")
         self._value, self.grad = value, np.zeros(value.shape, value.dtype)
         self.kind, self.name = kind, name

@@ -19,9 +19,8 @@ def keep_largest(scores: np.ndarray, count: int) -> np.ndarray:
         raise ValueError(f"cannot keep {count} of {scores.size} weights")
     if np.isnan(scores).any():
         raise ValueError("scores contain NaN")
-    flat = scores.reshape(-1)
-    mask = np.zeros(flat.size, bool)
-    mask[np.argsort(-flat, kind="stable")[:count]] = True
+    mask = np.zeros(scores.size, bool)
+    mask[np.argsort(-scores, axis=None, kind="stable")[:count]] = True
     return mask.reshape(scores.shape)
 
 

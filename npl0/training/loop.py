@@ -176,9 +176,8 @@ def train_stage(
                 progress.loss_sum += loss * len(picked)
                 progress.penalty_sum += penalty
                 progress.correct += correct
-                now = time.perf_counter()
-                progress.epoch_seconds += now - clock
-                clock = now
+                began, clock = clock, time.perf_counter()
+                progress.epoch_seconds += clock - began
                 observer.after_step(progress, loss)
             row = _finish_epoch(stage, network, pruner, progress, steps, len(images), validation, workers)
             observer.after_epoch(progress, row)
@@ -210,9 +209,8 @@ def _finish_epoch(stage, network, pruner, progress, steps, n_train, validation, 
         progress.epoch_seconds,
         peak_memory_mb(),
     )
-    progress.epoch, progress.batch = progress.epoch + 1, 0
+    progress.epoch, progress.batch, progress.correct = progress.epoch + 1, 0, 0
     progress.loss_sum = progress.penalty_sum = progress.epoch_seconds = 0.0
-    progress.correct = 0
     return row
 
 

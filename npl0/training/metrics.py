@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -72,13 +73,10 @@ class WeightCount:
 
 def first_not_finite(network: Network, images: np.ndarray) -> str:
     """Name the first tensor, along the forward and then the backward pass, that holds NaN or infinity."""
-    for parameter in network.parameters:
-        if not np.isfinite(parameter.value).all():
-            return f"the parameter {parameter.name}"
-    for name, y in network.activations(images):
-        if not np.isfinite(y).all():
-            return f"the output of {name}"
-    for parameter in reversed(network.parameters):
-        if not np.isfinite(parameter.grad).all():
-            return f"the gradient of {parameter.name}"
-    return "none of weights, outputs and gradients: the loss itself overflows"
+    arrays = chain(
+        ((f"the parameter {p.name}", p.value) for p in network.parameters),
+        ((f"the output of {name}", y) for name, y in network.activations(images)),
+        ((f"the gradient of {p.name}", p.grad) for p in reversed(network.parameters)),
+    )
+    otherwise = "none of weights, outputs and gradients: the loss itself overflows"
+    return next((name for name, array in arrays if not np.isfinite(array).all()), otherwise)

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "classify images with a run's pruned network",
     "export": "write a run's pruned network as a file for use without npl0",
     "summary": "show the layers of a model",
+    "bench": "time a run's pruned network in all its forms, beside PyTorch",
     "data": "download, import or check a data set",
     "report": "make one HTML page on one or several runs",
     "explain": "draw what a gate does: its distribution, test gates and gradients",

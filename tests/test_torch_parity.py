@@ -1,11 +1,13 @@
 """npl0 computes the same numbers as PyTorch. The tests need PyTorch, the extra `parity`."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from npl0.cli import bench
 from npl0.nn.base import Context
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import Linear
@@ -155,3 +157,21 @@ def test_the_benchmark_takes_a_step_of_torch(monkeypatch, variant):
     step = torch_step(setting, fused=False, channels_last=False)
     losses = [step(i) for i in range(20)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("layout", ["contiguous_format", "channels_last"])
+@pytest.mark.parametrize("way", ["", "frozen"])
+def test_the_networks_of_bench(generator, layout, way):
+    for name in ("lenet5", "lenet300", "vgg16"):
+        network = build_model(name, width=0.1 if name == "vgg16" else 1)
+        for layer in network.layers:
+            for parameter in layer.parameters:
+                parameter.value += 0.05 * generator.standard_normal(parameter.value.shape).astype(np.float32)
+        images = generator.integers(0, 256, (5, *network.input_shape)).astype(np.uint8)
+        with warnings.catch_warnings():
+            predict, feed, macs, weight_bytes = bench._torch(layout, way, network, 1)
+            logits = predict(feed(images)).numpy()
+        expected = network.predict(images)
+        np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+        assert macs == sum(row.macs for row in network.summary())
+        assert weight_bytes >= 4 * sum(weight.size for weight in network.weights)

@@ -10,10 +10,10 @@ from npl0.report.record import ReportError, RunRecord
 from npl0.storage.files import filled_page, replacing
 
 
-def check_plots() -> None:
-    """Raise ReportError unless matplotlib is installed."""
+def check_plots(what: str = "a report") -> None:
+    """Raise ReportError, which names what needs matplotlib, unless it is installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ReportError("a report needs matplotlib, the extra `plot`: pip install 'matplotlib>=3.8'")
+        raise ReportError(f"{what} needs matplotlib, the extra `plot`: pip install 'matplotlib>=3.8'")
 
 
 def write_report(records: Sequence[RunRecord], path: str | Path) -> None:

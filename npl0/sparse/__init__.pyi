@@ -1,3 +1,4 @@
+from .c_build import load_library as load_library
 from .c_build import measure as measure
 from .c_source import CSource as CSource
 from .c_source import to_c as to_c

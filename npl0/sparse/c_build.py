@@ -1,5 +1,6 @@
-"""Compile an exported C file, and measure its code and its time."""
+"""Compile an exported C file, measure its code and its time, or load it."""
 
+import ctypes
 import shutil
 import subprocess
 import tempfile
@@ -48,3 +49,13 @@ def measure(c: CSource, name: str = "model") -> tuple[int, float] | None:
         run("gcc", *FLAGS, "-c", f"{name}.c", "-o", "model.o")
         run("gcc", *FLAGS, "timer.c", "model.o", "-o", "timer")
         return int(run("size", "model.o").splitlines()[1].split()[0]) - c.constants, float(run("./timer"))
+
+
+def load_library(c: CSource) -> ctypes.CDLL:
+    """Compile with gcc, and load the functions `model_predict` and `model_classify`, of `to_c` with its own name."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in {"model.h": c.header, "model.c": c.source}.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        words = ["gcc", *FLAGS, "-shared", "-fPIC", "model.c", "-o", "model.so"]
+        subprocess.run(words, cwd=folder, capture_output=True, check=True)
+        return ctypes.CDLL(str(Path(folder) / "model.so"))

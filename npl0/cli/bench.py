@@ -169,9 +169,7 @@ def _measure(network: nn.Network, path: str, batches: list[int], threads: int) -
     """Time a network that is stored at `path` in each of its forms; return what is printed."""
     images = np.random.default_rng(0).integers(0, 256, (batches[-1], *network.input_shape), np.uint8)
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.5:
-        note(
-            f"this machine is busy (load {load:.1f}), which slows forms with several threads most, PyTorch's above all"
-        )
+        note(f"this machine is busy (load {load:.1f}), which slows forms with several threads most, as PyTorch's")
     missing = {name: remedy for name, (find, what, remedy) in NEEDS.items() if not find(what)}
     kept, rows, disagree = _kept_macs(network), [], {}
     # Not forked: a child would begin with the memory of its parent, which also is what ends it.
@@ -194,6 +192,8 @@ def _measure(network: nn.Network, path: str, batches: list[int], threads: int) -
                         missing[name] = brief(error)
                         del times[name]
                 bar.update()
+            if "dense" not in times:
+                raise Npl0Error(f"the dense network, with which all are compared, fails: {missing['dense']}")
             least = {name: min(taken) for name, taken in times.items()}
             torch = min((ms for name, ms in least.items() if name.startswith("PyTorch")), default=None)
             for name, ms in least.items():

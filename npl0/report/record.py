@@ -42,11 +42,12 @@ class RunRecord:
         self.rows = self._read("log.csv", read_log, [])
         self.network = self._read("model.npz", load_model, None) if self.result else None
         if not self.result:
-            where = f"--config {self.path / 'config.toml'} --out {self.path.parent}"
-            self.missing.append(
-                f"This run is not finished: {len(self.rows)} of {sum(self.epochs.values())} epochs are recorded. It "
-                f"may be running, or it was interrupted or failed; this goes on with it: python -m npl0.run {where}"
-            )
+            recorded = f"{len(self.rows)} of {sum(self.epochs.values())} epochs are recorded. It may be running"
+            what = f"not finished: {recorded}, or it was interrupted or failed; this goes on with it"
+            if damaged := (self.path / "result.json").is_file():
+                what = "finished, but its result.json is damaged; this repeats it"
+            where = f"--config {self.path / 'config.toml'} --out {self.path.parent}{' --force' * damaged}"
+            self.missing.append(f"This run is {what}: python -m npl0.run {where}")
         self.header, self.arrays, self.moments = self._read("snapshots.npz", _read_snapshots, ({}, {}, []))
         if not (self.path / "snapshots.npz").is_file():
             lost = "the epochs one by one, the confusion matrix and the images that pruning lost"

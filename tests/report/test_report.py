@@ -178,6 +178,9 @@ def test_a_damaged_file_is_named(copied, name, content):
     (folder / name).write_bytes(content)
     missing = read_run(folder).missing
     named = any(text.startswith(f"{name} cannot be read, so what it holds is missing: ") for text in missing)
+    if name == "result.json":
+        (said,) = (text for text in missing if text.startswith("This run is finished, but its result.json is damaged"))
+        assert said.endswith("--force") and not any("not finished" in text for text in missing)
     # A line of text is a log of no epochs, and any object may describe an environment.
     assert named != (
         (name, content) in {("log.csv", b"{]"), ("log.csv", b'{"a": 1}'), ("environment.json", b'{"a": 1}')}

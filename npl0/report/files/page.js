@@ -322,7 +322,7 @@ function titleOf({ model, config, result, environment }) {
 }
 
 function headline(run) {
-  if (!has(run.result)) return "A run that is not finished";
+  if (!has(run.result)) return "A run without a result";
   const { accuracy, measured_on, size, nnz } = run.result;
   const right = `${percent(accuracy.retrained)} of the ${measured_on} images are right`;
   if (!nnz.weights) return `No weight is left; ${right}`;
@@ -543,7 +543,7 @@ function showComparison(section, runs, svg) {
   section.querySelector(".svg").innerHTML = svg;
   runs.forEach((run, i) => {
     const { result } = run;
-    let cells = ["not finished", "", "", "", ""];
+    let cells = ["no result", "", "", "", ""];
     if (has(result)) {
       const [size, kept, live] = [result.size.weights, result.nnz.weights, liveOf(result)];
       const effective = live === undefined ? "" : times(size, live);

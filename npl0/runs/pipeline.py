@@ -17,7 +17,7 @@ from npl0.runs.environment import describe_environment
 from npl0.runs.explain import explain
 from npl0.runs.folder import RunFolder
 from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
-from npl0.runs.result import LayerMeasure, make_result, measure_layers
+from npl0.runs.result import LayerMeasure, make_result
 from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.threads import Workers
@@ -38,7 +38,7 @@ class Run:
     workers : the threads.
     observer : notified of steps and epochs, after they were recorded.
     announce : called with one line of text after each stage.
-    force : whether to begin anew, and replace what the folder holds.
+    force : whether to begin anew, as the folder was opened.
     explain : whether sentences on what a stage did and why follow its line.
 
     Raises
@@ -62,7 +62,7 @@ class Run:
         explain: bool = False,
     ) -> None:
         self.config, self.dataset, self.folder, self.workers = config, dataset, folder, workers
-        self.observer, self.announce, self.force, self.explain = observer or Observer(), announce, force, explain
+        self.observer, self.announce, self.explain = observer or Observer(), announce, explain
         self.network = build_network(config, dataset)
         self.train_set, self.validation = (dataset.train_images, dataset.train_labels), None
         if config.validation:
@@ -96,8 +96,6 @@ class Run:
         DivergedError
             If the loss is not a number any more; the last checkpoint is untouched.
         """
-        if self.force:
-            self.folder.clear()
         self.folder.write_json("environment.json", describe_environment(self.workers.threads, self.dataset))
         if self.folder.checkpoint.exists():
             self._restore()
@@ -192,7 +190,7 @@ class Run:
     def _record(self) -> dict[str, Any]:
         result = self._result()
         self.folder.write_csv("log.csv", self.state.rows, EpochRow)
-        self.folder.write_csv("layers.csv", measure_layers(self.network), LayerMeasure)
+        self.folder.write_csv("layers.csv", [LayerMeasure(**row) for row in result["layers"]], LayerMeasure)
         self.snapshots.write(self.folder.snapshots, self.dataset.classes, self.held_out)
         self.folder.write_model(self.network, self.dataset)
         self.folder.write_json("result.json", result)

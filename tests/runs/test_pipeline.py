@@ -10,6 +10,7 @@ import pytest
 from npl0.nn import Conv2d, Flatten, Linear, Network
 from npl0.pruning.l0 import L0
 from npl0.pruning.methods import METHODS
+from npl0.runs.folder import RunFolder
 from npl0.runs.result import measure_layers
 
 
@@ -129,7 +130,7 @@ def test_a_validation_split_that_leaves_nothing_fails(run):
     assert code == 1 and "cannot set 2000 of synthetic's 2000 training images aside" in err
 
 
-def test_a_finished_run_is_shown_and_not_repeated_until_forced(run, tmp_path, runs):
+def test_a_finished_run_is_shown_and_not_repeated_until_forced(run, tmp_path, runs, monkeypatch):
     first = run(*runs.L0)
     folder = runs.folder_in(tmp_path / "runs")
     before, times = runs.outcome(folder), (folder / "log.csv").read_bytes()
@@ -139,8 +140,10 @@ def test_a_finished_run_is_shown_and_not_repeated_until_forced(run, tmp_path, ru
     assert code == 0 and "is finished; this is its result (--force repeats it)" in err
     assert first[1].endswith(out) and "layer" in out
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    cleared = []
+    monkeypatch.setattr(RunFolder, "clear", lambda self, clear=RunFolder.clear: cleared.append(self) or clear(self))
     code, _, err = run(*runs.L0, "--force")
-    assert code == 0 and "is finished" not in err
+    assert code == 0 and "is finished" not in err and len(cleared) == 1
     assert (folder / "log.csv").read_bytes() != times
     runs.same(runs.outcome(folder), before)
 

@@ -16,6 +16,7 @@ import struct
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from npl0.declare import Npl0Error
 from npl0.runs.build import build_network
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.settings.toml import format_toml
+from npl0.sparse import ModelFileError, load, to_npl0
+from npl0.sparse.reader import PRECISIONS
 from npl0.storage.description import describe_network
 from npl0.training.loop import Stage
 
@@ -62,7 +65,7 @@ class Reader:
         if r.random() < 0.2:
             return *self.craft(r), "crafted"
         name, kind = r.choice(list(self.contents)), r.choice(list(DAMAGES))
-        return name, DAMAGES[kind](self.contents[name], r), not name.endswith((".gz", ".xz", ".npz")), kind
+        return name, DAMAGES[kind](self.contents[name], r), not name.endswith((".gz", ".xz", ".npz", ".npl0")), kind
 
     def fuzz(self, name: str, folder: Path, seeds: range) -> bool:
         """Read a mutated file for every seed, and return whether all bounds are kept."""
@@ -210,6 +213,20 @@ def network_readers(folder: Path, size: int) -> dict[str, Reader]:
         found = npl0.load_model(path)
         return describe_network(found), found.header, plain(found.state())
 
+    def read_packed(path: Path) -> Any:
+        try:
+            found = load(path)
+        # A reader that needs NumPy alone has an error of its own.
+        except ModelFileError as error:
+            raise Npl0Error(str(error)) from error
+        layers = [(kind, plain({n: np.asarray(value) for n, value in given.items()})) for kind, given in found.layers]
+        return found.precision, found.name, found.classes, found.input_shape, layers
+
+    def bad_packed(r: random.Random) -> Crafted:
+        name, damage = r.choice(list(packs)), r.choice(list(DAMAGES.values()))
+        payload = damage(packs[name][9:], r)
+        return name, packs[name][:5] + zlib.crc32(payload).to_bytes(4, "little") + payload, True
+
     def read_settings(path: Path) -> Any:
         config = resolve({}, str(path))
         return config.used(), config.run_name(), describe_network(build_network(config))
@@ -221,7 +238,8 @@ def network_readers(folder: Path, size: int) -> dict[str, Reader]:
         with np.load(path) as archive:
             return dict(archive)
 
-    readers = {}
+    packs = {f"{precision}.npl0": to_npl0(network, precision, ["a", "b"]) for precision in PRECISIONS}
+    readers = {"npl0": Reader(packs, read_packed, bad_packed)}
     for name, path, read in (("model", model, read_model), ("checkpoint", stored, read_checkpoint)):
         arrays = arrays_of(path)
         bad = lambda r, arrays=arrays: ("f.npz", *bad_npz(arrays, r, size))  # noqa: E731

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["npl0.storage", "npl0.data", "npl0.settings"]):
+with atheris.instrument_imports(include=["npl0.storage", "npl0.data", "npl0.settings", "npl0.sparse"]):
     import npl0.cli.run
     import npl0.data.cifar10
     import npl0.data.idx
     import npl0.data.images
     import npl0.data.load
     import npl0.data.mnist
+    import npl0.sparse.reader
     import npl0.storage.archive
     import npl0.storage.description
     import npl0.storage.model_file  # noqa: F401
@@ -50,7 +51,7 @@ def main() -> None:
             (place / name).write_bytes(data[1:])
             try:
                 same = reader.read(place / name) == sound[name]
-                if not same and name.endswith((".gz", ".xz", ".npz")):
+                if not same and name.endswith((".gz", ".xz", ".npz", ".npl0")):
                     raise AssertionError(f"{name} has a checksum, and other content was accepted")
             except Npl0Error as error:
                 if len(str(error)) > 2500 or not str(error).isprintable():

@@ -41,11 +41,7 @@ def measure_layers(network: Network) -> list[LayerMeasure]:
 
 
 def make_result(
-    config: RunConfig,
-    dataset: Dataset,
-    state: TrainingState,
-    network: Network,
-    total: int,
+    config: RunConfig, dataset: Dataset, state: TrainingState, network: Network, total: int
 ) -> dict[str, Any]:
     """Return the content of result.json; accuracies were measured on `total` images."""
     others = [parameter.value for parameter in network.parameters if parameter.kind != "weight"]

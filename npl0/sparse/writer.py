@@ -17,17 +17,7 @@ from npl0.nn.norm import BatchNorm
 from npl0.ops.norm import EPSILON
 from npl0.sparse import reader
 from npl0.sparse.compact import compact, select_outputs
-from npl0.sparse.reader import (
-    CODEBOOK_BITS,
-    COLUMNS,
-    CONTEXTS,
-    COUNTS,
-    EXPONENTS,
-    FIELDS,
-    GAPS,
-    MANTISSAS,
-    PRECISIONS,
-)
+from npl0.sparse.reader import CODEBOOK_BITS, COLUMNS, CONTEXTS, COUNTS, EXPONENTS, FIELDS, GAPS, MANTISSAS, PRECISIONS
 
 # The kinds of layers that exports know. Dropout does nothing in a finished network.
 KINDS: dict[type[Layer], str] = {

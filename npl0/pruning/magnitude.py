@@ -62,7 +62,7 @@ class Magnitude(Pruner):
         if self.settings.compression:
             asked, found = max(1, round(flat.size / self.settings.compression)), np.count_nonzero(flat)
             if found < asked:
-                warnings.warn(f"keeps {found:,} weights, not {asked:,}: the others were 0 before", stacklevel=2)
+                warnings.warn(f"pruning keeps {found:,} weights, not {asked:,}: the others were 0 before", stacklevel=2)
             kept = keep_largest(scores, asked)
         else:
             kept = scores > self.settings.quality

@@ -5,6 +5,7 @@ from .c_source import to_c as to_c
 from .compact import compact as compact
 from .fold import fold_batchnorm as fold_batchnorm
 from .html import to_html as to_html
+from .network import SparseNetwork as SparseNetwork
 from .reader import Model as Model
 from .reader import ModelFileError as ModelFileError
 from .reader import load as load

@@ -231,8 +231,8 @@ def half_masked(network: Network, kind: type[FixedMask] = FixedMask) -> FixedMas
 
 
 def sparse_masked(network: Network) -> FixedMask:
-    """Keep the largest tenth of the weights of each layer, and let the layers compute with these alone."""
-    pruner = FixedMask(network, {w.name: abs(w.value) > np.quantile(abs(w.value), 0.9) for w in network.weights})
+    """Keep the largest sixth of the weights of each layer, and let the layers compute with these alone."""
+    pruner = FixedMask(network, {w.name: abs(w.value) > np.quantile(abs(w.value), 5 / 6) for w in network.weights})
     pruner.block = ExitStack()
     pruner.block.enter_context(sparse_retraining(pruner))
     return pruner

@@ -78,7 +78,7 @@ def test_a_layer_computes_sparsely_where_that_pays(generator, layer, density, ki
     assert type(sparse_layer(layer, mask, TRAINING)) is kind
 
 
-def pruned_network(compression=20):
+def pruned_network():
     """A small VGG with everything: Winograd, batch norm, pooling, dropout."""
     layers = [
         *(npl0.Standardise(0.5, 0.3), npl0.Conv2d(1, 8, 3, padding=1, bias=False), npl0.BatchNorm(8), npl0.ReLU()),
@@ -86,7 +86,7 @@ def pruned_network(compression=20):
         *(npl0.Linear(12 * 14 * 14, 20), npl0.ReLU(), npl0.Linear(20, 10)),
     ]
     network = npl0.Network(layers, (1, 28, 28), "small", shard_size=48)
-    npl0.Magnitude(network, compression=compression).finalise()
+    npl0.Magnitude(network, criterion="layer-std", compression=8).finalise()
     return network
 
 
@@ -95,14 +95,14 @@ def data():
     return npl0.load_dataset("synthetic")
 
 
-def retrained(monkeypatch, data, sparse, threads, **recipe):
+def retrained(monkeypatch, data, sparse, threads):
     """Retrain for two epochs; return the network and the rows."""
     if not sparse:
         monkeypatch.setattr("npl0.sparse.layers.sparse_layer", lambda layer, *_: layer)
     network = pruned_network()
     train = data.train_images[:300], data.train_labels[:300]
     rows = npl0.fit(
-        network, *train, npl0.FixedMask(network), epochs=2, batch_size=100, quiet=True, threads=threads, **recipe
+        network, *train, npl0.FixedMask(network), epochs=2, batch_size=100, quiet=True, threads=threads, optimizer="sgd"
     )
     monkeypatch.undo()
     return network, rows

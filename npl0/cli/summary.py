@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from npl0 import runs, storage, training
+from npl0 import runs, sparse, storage, training
 from npl0.cli.guard import guard
 from npl0.cli.run import resolve
 from npl0.declare import ConfigError
@@ -34,4 +34,4 @@ def _summary(name: str, chosen: dict[str, Any]) -> str:
     if chosen:
         raise ConfigError(f"--{next(iter(chosen))} is for a model, not for a run, which has its own")
     network = storage.load_model(name)
-    return f"{network}\n\nkept {training.WeightCount.of_network(network)}"
+    return f"{network}\n\nkept {training.WeightCount.of_network(network)}\n{sparse.SparseNetwork(network)}"

@@ -182,12 +182,14 @@ class SparseNetwork:
     Attributes
     ----------
     network : the compacted network.
+    sparse_layers : the names of the layers that compute sparsely.
     macs : the multiply-adds of one image: with kept weights in the sparse layers, all of them in the others.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network = compact(network)
         self.parts: list[_Stages | _Dense] = []
+        self.sparse_layers: list[str] = []
         shape, stages = network.input_shape, None
         for layer, following in zip(network.layers, (*network.layers[1:], None), strict=True):
             sparse, behind = _sparse(layer), bool(stages and stages.rows)
@@ -198,6 +200,7 @@ class SparseNetwork:
                 pass
             elif sparse:
                 stages.add(sparse, shape)
+                self.sparse_layers.append(layer.name)
             elif isinstance(layer, Standardise) and stages:
                 stages.scale *= 1 / (255 * layer.std)
                 stages.shift -= layer.mean / layer.std
@@ -218,6 +221,10 @@ class SparseNetwork:
             if isinstance(part, _Stages):
                 part.finish()
         self.macs = sum(part.macs for part in self.parts)
+
+    def __repr__(self) -> str:
+        layers = f"sparse in {', '.join(self.sparse_layers) or 'no layer'}"
+        return f"SparseNetwork({self.network.name!r}, {layers}, {self.macs:,} multiply-adds)"
 
     def predict(self, images: np.ndarray, workers: Workers | None = None) -> np.ndarray:
         """Return the logits of images, shape (N, classes), like `Network.predict`; by default on one thread."""

@@ -52,7 +52,8 @@ def test_summary_of_a_model_that_does_not_exist(command, arguments, message):
 def test_summary_of_a_run_shows_the_kept_weights(command, finished):
     code, out, _ = command("summary", finished)
     kept = json.loads((finished / "result.json").read_text())["nnz"]["weights"]
-    assert code == 0 and out.endswith(f"\nkept {kept:,} of 266,200 weights (4.0x)\n")
+    assert code == 0 and f"\nkept {kept:,} of 266,200 weights (4.0x)\n" in out
+    assert out.endswith(f"SparseNetwork('lenet300', sparse in fc1, fc2, fc3, {kept:,} multiply-adds)\n")
     assert rows_of(out)["all"] == f"all 266,200 {kept:,} 410 266,200"
 
 

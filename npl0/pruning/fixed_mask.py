@@ -45,11 +45,6 @@ class FixedMask(Pruner):
     def free_weights(self) -> list[Parameter]:
         return [free for _, _, free in self._parts]
 
-    def write_weights(self, step: Step | None = None) -> None:
-        self.map(lambda part: part[0].value.put(part[1], part[2].value), self._parts)
-
-    write_test_weights = write_weights
-
     def read_gradients(self, step: Step) -> float:
         def read(part: tuple[Parameter, np.ndarray, Parameter]) -> None:
             weight, places, free = part
@@ -58,6 +53,9 @@ class FixedMask(Pruner):
 
         self.map(read, self._parts)
         return 0.0
+
+    def after_step(self, step: Step) -> None:
+        self.map(lambda part: part[0].value.put(part[1], part[2].value), self._parts)
 
     def masks(self) -> Masks:
         return self._masks

@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "npl0" / "__init__.py").read_text(encoding="utf-8"))[1]
 IMAGES, DOWNLOAD = ["pillow>=10"], ["pooch>=1.8", "platformdirs>=4"]
+EXPORT = ["onnx>=1.17", "safetensors>=0.4.3"]
 
 setup(
     name="npl0",
@@ -34,9 +35,10 @@ setup(
         "tomli-w>=1.0",
     ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *IMAGES, *DOWNLOAD],
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "onnxruntime>=1.19", *IMAGES, *DOWNLOAD, *EXPORT],
         "images": IMAGES,
         "download": DOWNLOAD,
+        "export": EXPORT,
         "plot": ["matplotlib>=3.8"],
         # For the parity tests and the benchmarks. Its CPU build is enough.
         "parity": ["torch>=2.4"],

@@ -1,6 +1,7 @@
 """Files that are replaced whole, and a lock that keeps two processes from doing the same work."""
 
 import errno
+import importlib
 import json
 import os
 import socket
@@ -12,6 +13,8 @@ from string import Template
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from npl0.declare import Npl0Error
 
 POLL_INTERVAL = 0.2  # seconds between two attempts to take a lock
 # What a file system without locks answers, as on some clusters.
@@ -63,7 +66,7 @@ def reported(kind: type[Exception], fault: str, remedy: str) -> Iterator[None]:
     """Make a one-line error of class `kind` of whatever damaged data let the block raise."""
     try:
         yield
-    except kind:
+    except (kind, Npl0Error):
         raise
     except Exception as error:
         raise kind(f"{fault} ({brief(error)}); {remedy}") from error
@@ -72,6 +75,15 @@ def reported(kind: type[Exception], fault: str, remedy: str) -> Iterator[None]:
 def brief(value: Any) -> str:
     """Return the text of a value or an error in at most 200 printable characters, or its class if there is none."""
     return "".join(c if c.isprintable() else "?" for c in str(value)[:200]) or type(value).__name__
+
+
+def optional(module: str) -> Any:
+    """Import a module of a package of the extra `export`; Npl0Error says how to install it, if it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise Npl0Error(f"this needs {package}, of the extra `export`: pip install {package}") from error
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """ONNX models, out and in: the file that ONNX Runtime runs, and networks that another program trained."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from npl0.nn.base import Layer, Shape, numbered
 from npl0.nn.conv import Conv2d
@@ -74,9 +74,7 @@ def _operators(layer: Layer, shape: Shape) -> list[tuple[str, dict[str, np.ndarr
     return [(operator, arrays, settings)] if operator else []  # dropout does nothing
 
 
-def import_onnx(
-    path: str | Path, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1 / 255
-) -> Network:
+def import_onnx(path: str | Path, mean: ArrayLike = 0.0, std: ArrayLike = 1 / 255) -> Network:
     """Build a network from an ONNX file.
 
     Parameters
@@ -138,7 +136,7 @@ def _array(onnx: Any, tensor: Any) -> np.ndarray:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise ValueError(f"{brief(tensor.name)} is in another file; export with external_data=False, into one file")
     array = onnx.numpy_helper.to_array(tensor)
-    if array.dtype.kind not in "fi" or not np.isfinite(array).all():
+    if array.dtype.kind not in "fi" or not np.isfinite(array.astype(np.float32)).all():
         raise ValueError(f"{brief(tensor.name)} holds {array.dtype}, and npl0 takes finite numbers only")
     return array
 

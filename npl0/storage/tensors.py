@@ -51,7 +51,7 @@ def import_weights(network: Network, path: str | Path) -> None:
                 module, _, part = name.rpartition(".")
                 if part != "num_batches_tracked":
                     array = modules.setdefault(module, {})[part] = file.get_tensor(name)
-                    if array.dtype.kind != "f" or not np.isfinite(array).all():
+                    if array.dtype.kind != "f" or not np.isfinite(array.astype(network.dtype)).all():
                         raise ValueError(f"{name} holds {array.dtype}, and must hold finite floats")
         new = network.state()
         for layer in (layer for layer in network.layers if layer.parameters):

@@ -169,6 +169,7 @@ GEMM = ("Gemm", ["f", "w"], ["y"])
         ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2], "ceil_mode": 1})], "no ceil_mode = 1"),
         ([("Sub", ["x", "image"], ["s"]), ("Flatten", ["s"], ["f"]), GEMM], "one number for all pixels of a channel"),
         ([FLAT, ("Softmax", ["f"], ["s"]), ("Gemm", ["s", "w"], ["y"])], "Softmax"),
+        ([FLAT, ("Gemm", ["f", "large"], ["y"])], "large holds float64, and npl0 takes finite|overflow"),
         ([FLAT, ("Gemm", ["f", "nan"], ["y"])], "nan holds float32, and npl0 takes finite numbers only"),
     ],
 )  # fmt: skip
@@ -176,6 +177,7 @@ def test_what_npl0_has_no_layer_for_is_named(tmp_path, nodes, fault):
     constants = {"w": WEIGHT, "k": np.ones((1, 1, 3, 3), np.float32), "long": np.ones((1, 1, 3, 1), np.float32)}
     constants |= {"image": np.ones((1, 6, 6), np.float32)}
     constants |= {"nan": WEIGHT * np.nan} if "nan" in fault else {}
+    constants |= {"large": WEIGHT.astype(float) * 1e300} if "large" in fault else {}
     path = write(tmp_path, graph(nodes, constants=constants))
     with pytest.raises(npl0.CheckpointError, match=rf"net.onnx is no ONNX model that npl0 can take .*{fault}"):
         npl0.import_onnx(path)

@@ -88,6 +88,7 @@ def test_numbers_in_names_count_as_numbers(tmp_path):
         (lambda a: a.update({"fc3.weight": np.ones((3, 3), np.float32)}), "no layer takes fc3"),
         (lambda a: a.update({"fc2.bias": np.ones(3, np.int8)}), "fc2.bias holds int8, and must hold finite floats"),
         (lambda a: a.update({"fc2.bias": np.full(3, np.inf, np.float32)}), "fc2.bias holds float32, and must"),
+        (lambda a: a.update({"fc2.bias": np.full(3, 1e300)}), "fc2.bias holds float64|overflow"),
         (lambda a: a.clear(), "conv1 needs .*left are none"),
     ],
 )

@@ -17,8 +17,8 @@ FLOORS = {
     3: ("nn",),
     4: ("pruning", "storage"),
     5: ("training", "data"),
-    6: ("gradcheck", "settings", "sparse"),
-    7: ("runs",),
+    6: ("settings", "sparse"),
+    7: ("gradcheck", "runs"),
     8: ("report",),
     9: ("cli",),
     10: ("__init__", "__main__", "run"),
@@ -26,7 +26,7 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 CORE = ("runtime", "ops", "nn", "pruning", "training")
 # The package: 8,000 lines, 900 for reports and explanations of a run, 1,700 for the sparse runtime and its exports.
-CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3800, 8000 + 900 + 1700, 300
+CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3900, 8000 + 900 + 2600, 300
 
 
 def room_of(path: Path) -> str:

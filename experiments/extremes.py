@@ -65,6 +65,7 @@ def outcome(case: dict[str, Any], images: np.ndarray, labels: np.ndarray, folder
         pruner.begin(npl0.Plan(0, len(images), case["epochs"], 1))
         for parameter in pruner.log_alphas:
             parameter.value[...] = log_alpha
+        pruner.write_test_weights()
     checkpoint = folder / "checkpoint.npz"
     checkpoint.unlink(missing_ok=True)
     try:

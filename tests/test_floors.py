@@ -113,7 +113,7 @@ def test_the_page_on_the_architecture_shows_these_floors():
         ("training", "from npl0.training.metrics import count_correct", False),
         ("training", "from npl0.storage.files import replacing", True),
         ("pruning", "from npl0.storage.files import replacing", True),
-        ("gradcheck", "from npl0.settings.flags import Parser", True),
+        ("sparse", "from npl0.settings.flags import Parser", True),
         ("runs", "from npl0 import __version__", False),
         ("runs", "from npl0 import L0", True),
         ("run", "from npl0.__main__ import main", False),

@@ -103,6 +103,10 @@ CHECKS = [
     *(Check(name, "op", problems.gated_weight_problem, case) for name, case in GATED_WEIGHTS.items()),
     *(Check(name, "network", problems.network_problem, case) for name, case in NETWORKS.items()),
     *(Check(name, "pruner", problems.network_problem, (problems.perceptron, make)) for name, make in PRUNERS.items()),
+    Check(
+        *("fixed mask, kept weights alone", "pruner", problems.network_problem),
+        (problems.small_network, problems.sparse_masked),
+    ),
     Check("l0 on the small vgg", "pruner", problems.network_problem, (problems.small_vgg, WEAK_L0)),
     *(Check(name, "optimiser", problems.update_problem, case) for name, case in OPTIMIZERS.items()),
 ]

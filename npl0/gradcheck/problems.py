@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from npl0.pruning.l0 import gate_shape
 from npl0.runtime import rng
 from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers
+from npl0.sparse.layers import sparse_retraining
 from npl0.training.optimizers import SGD, Adam, Optimizer
 
 
@@ -226,6 +228,14 @@ def perceptron() -> Network:
 def half_masked(network: Network, kind: type[FixedMask] = FixedMask) -> FixedMask:
     """Keep the larger half of the weights of each layer."""
     return kind(network, {w.name: abs(w.value) > np.median(abs(w.value)) for w in network.weights})
+
+
+def sparse_masked(network: Network) -> FixedMask:
+    """Keep the largest sixth of the weights of each layer, and let the layers compute with these alone."""
+    pruner = FixedMask(network, {w.name: abs(w.value) > np.quantile(abs(w.value), 5 / 6) for w in network.weights})
+    pruner.block = ExitStack()
+    pruner.block.enter_context(sparse_retraining(pruner))
+    return pruner
 
 
 def update_problem(draw: Draw, rule: SGD | Adam, decay: float = 0.0) -> UpdateProblem:

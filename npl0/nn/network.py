@@ -137,6 +137,10 @@ class Network:
         """Copy the arrays into those of `state()`; ValueError, and no change, if names, shapes or dtypes differ."""
         copy_arrays(self.name, self.state(), arrays)
 
+    def free_memory(self) -> None:
+        """Give back the scratch memory of earlier calls, as after a change of the layers."""
+        _works.pop(self, None)
+
     def shards(self, n: int, least: int = 0) -> list[slice]:
         """Cut n examples into the fewest shards, but `least`, of at most `shard_size`; sizes differ by one at most."""
         count = max(-(-n // self.shard_size), least)

@@ -3,15 +3,16 @@
 import numpy as np
 
 from npl0.nn.network import Network
-from npl0.pruning.base import Pruner, Step
+from npl0.nn.parameter import Parameter, check_arrays
+from npl0.pruning.base import Plan, Pruner, Step
 from npl0.pruning.masks import Masks, apply_masks, masks_of
 
 
 class FixedMask(Pruner):
     """Train the weights of a mask and hold all others at zero.
 
-    The mask is applied to the gradient, so that no optimiser state builds up for a pruned weight, and to the weight
-    after the step, so that neither momentum nor weight decay can revive one.
+    The free parameters are the kept weights, so no optimiser state builds up for a pruned one, and neither momentum nor
+    weight decay can revive it.
 
     Parameters
     ----------
@@ -30,13 +31,33 @@ class FixedMask(Pruner):
         masks = masks_of(network) if masks is None else masks
         apply_masks(network, masks)
         self._masks = {name: mask.copy() for name, mask in masks.items()}
+        # Each weight of the network with the flat places of those that are kept, and their values.
+        self._parts: list[tuple[Parameter, np.ndarray, Parameter]] = []
+
+    def begin(self, plan: Plan) -> None:
+        self._parts = [
+            (weight, places, Parameter(weight.value.take(places), "weight", weight.name))
+            for weight in self.network.weights
+            for places in [np.flatnonzero(self._masks[weight.name])]
+        ]
+        apply_masks(self.network, self._masks)
+
+    def free_weights(self) -> list[Parameter]:
+        return [free for _, _, free in self._parts]
+
+    def write_weights(self, step: Step | None = None) -> None:
+        self.map(lambda part: part[0].value.put(part[1], part[2].value), self._parts)
+
+    write_test_weights = write_weights
 
     def read_gradients(self, step: Step) -> float:
-        self.map(lambda w: np.multiply(w.grad, self._masks[w.name], out=w.grad), self.network.weights)
-        return 0.0
+        def read(part: tuple[Parameter, np.ndarray, Parameter]) -> None:
+            weight, places, free = part
+            # A layer that computes with its kept weights alone has the gradients of these alone.
+            free.grad[...] = weight.grad if weight.grad.shape == free.grad.shape else weight.grad.take(places)
 
-    def after_step(self, step: Step) -> None:
-        self.map(lambda w: np.multiply(w.value, self._masks[w.name], out=w.value), self.network.weights)
+        self.map(read, self._parts)
+        return 0.0
 
     def masks(self) -> Masks:
         return self._masks
@@ -44,5 +65,11 @@ class FixedMask(Pruner):
     state = masks
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Load masks, and take the kept weights from the network; ValueError if training began with other masks."""
+        check_arrays(self.name, self._masks, arrays)
+        if self._parts and any((mask != arrays[name]).any() for name, mask in self._masks.items()):
+            raise ValueError("training began with other masks than the stored ones; give FixedMask the stored ones")
         super().load_state(arrays)
         apply_masks(self.network, self._masks)
+        for weight, places, free in self._parts:
+            free.value = weight.value.take(places)

@@ -17,6 +17,7 @@ from npl0.runs.interrupt import interruptible
 from npl0.runs.monitor import CollapseMonitor, warn_of_zeros
 from npl0.runs.progress import ProgressBar
 from npl0.runtime.threads import Workers, available_threads
+from npl0.sparse.layers import sparse_retraining
 from npl0.training.loop import EpochRow, Progress, Stage, StopTraining, train_stage
 from npl0.training.recipe import Recipe
 
@@ -108,7 +109,8 @@ def fit(
         follower = _Follower((network, pruner, optimizer), file, stop, quiet)
         parts = (stage, network, pruner, optimizer, images, labels, workers)
         try:
-            train_stage(*parts, follower.state.progress, follower, validation)
+            with sparse_retraining(pruner):
+                train_stage(*parts, follower.state.progress, follower, validation)
             # Ctrl-C may have come during the last evaluation.
             if stop.is_set():
                 raise StopTraining

@@ -22,6 +22,7 @@ from npl0.runs.snapshots import Snapshots
 from npl0.runs.start import digest_start, load_start
 from npl0.runtime.threads import Workers
 from npl0.settings.sections import RunConfig
+from npl0.sparse.layers import sparse_retraining
 from npl0.storage.archive import CheckpointError
 from npl0.training.loop import EpochRow, Observer, Progress, Stage, StopTraining, train_stage
 from npl0.training.metrics import WeightCount
@@ -129,7 +130,8 @@ class Run:
         name, epochs = self.stage.name, self.stage.recipe.epochs
         parts = (self.network, self.pruner, self.optimizer, *self.train_set, self.workers)
         try:
-            train_stage(self.stage, *parts, self.state.progress, _Recorder(self), self.validation)
+            with sparse_retraining(self.pruner):
+                train_stage(self.stage, *parts, self.state.progress, _Recorder(self), self.validation)
         except StopTraining:
             self.save()
             raise
@@ -179,8 +181,7 @@ class Run:
             self.network.load_state(arrays["network"])
             pruner = self.pruner
             if state.stage == "retrain":
-                # `load_state` brings the stored masks.
-                pruner = FixedMask(self.network)
+                pruner = FixedMask(self.network, arrays["pruner"])
             self._begin(state.stage, pruner)
             self.pruner.load_state(arrays["pruner"])
             self.optimizer.load_state(arrays["optimizer"])

@@ -5,6 +5,7 @@ from .c_source import to_c as to_c
 from .compact import compact as compact
 from .fold import fold_batchnorm as fold_batchnorm
 from .html import to_html as to_html
+from .network import SparseNetwork as SparseNetwork
 from .onnx_file import import_onnx as import_onnx
 from .onnx_file import to_onnx as to_onnx
 from .reader import Model as Model

@@ -29,25 +29,32 @@ def optimizer_of(pruner, kind):
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_masked_weights_never_grow_again(build, train, kind):
     network = build()
-    optimizer = optimizer_of(Pruner(network), kind)
-    # Dense steps first, so that the mask meets an optimiser with momentum.
-    train(Pruner(network), optimizer, 3)
-    pruner = FixedMask(network, half_masks(network))
+    masks = half_masks(network)
+    pruner = FixedMask(network, masks)
+    pruner.begin(Plan(0, 12, 1, 4))
+    optimizer = optimizer_of(pruner, kind)
     for _ in range(4):
         before = [weight.value.copy() for weight in network.weights]
         train(pruner, optimizer, 1)
+        pruner.write_test_weights()
         for weight, old in zip(network.weights, before, strict=True):
-            mask = pruner.masks()[weight.name]
+            mask = masks[weight.name]
             assert not weight.value[~mask].any()
-            assert not weight.grad[~mask].any()
             assert (weight.value[mask] != old[mask]).mean() > 0.5
+    sizes = {name: slot.size for name, slot in optimizer.state().items()}
+    for name, mask in masks.items():
+        assert sizes[f"{name}.{'velocity' if kind == 'sgd' else 'm'}"] == mask.sum()
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_a_full_mask_is_dense_training_bit_for_bit(build, train, kind):
     dense, masked = build(), build()
     full = {weight.name: np.ones(weight.value.shape, bool) for weight in masked.weights}
-    losses = [train(p, optimizer_of(p, kind), 3) for p in (Pruner(dense), FixedMask(masked, full))]
+    pruners, losses = (Pruner(dense), FixedMask(masked, full)), []
+    for pruner in pruners:
+        pruner.begin(Plan(0, 12, 1, 3))
+        losses.append(train(pruner, optimizer_of(pruner, kind), 3))
+        pruner.write_test_weights()
     assert losses[0] == losses[1]
     for one, other in zip(dense.parameters, masked.parameters, strict=True):
         np.testing.assert_array_equal(one.value, other.value)
@@ -194,6 +201,15 @@ def test_a_loaded_state_of_fixed_masks_holds_the_loaded_masks(build):
         np.testing.assert_array_equal(mask, masks[name])
     for weight in network.weights:
         np.testing.assert_array_equal(weight.value != 0, masks[weight.name])
+
+
+def test_other_masks_are_refused_once_training_has_begun(build):
+    network = build()
+    pruner = FixedMask(network)
+    pruner.begin(Plan(0, 12, 1, 1))
+    pruner.load_state({name: mask.copy() for name, mask in pruner.masks().items()})
+    with pytest.raises(ValueError, match="training began with other masks than the stored ones"):
+        pruner.load_state(half_masks(network))
 
 
 def test_a_weight_at_the_threshold_itself_goes():

@@ -65,3 +65,12 @@ def test_a_run_becomes_c(command, finished, tmp_path, monkeypatch):
     assert code == 0 and "float32" in out and "gcc is not installed" in out
     code, out, err = command("export", finished, "--format", "c", "--out", tmp_path / "my-net.c")
     assert (code, out) == (2, "") and "'my-net' is no name in C" in err
+
+
+def test_a_run_becomes_onnx(command, finished, tmp_path):
+    pytest.importorskip("onnx", reason="ONNX files need the package onnx, the extra export")
+    path = tmp_path / "net.onnx"
+    code, out, err = command("export", finished, "--format", "onnx", "--out", path)
+    assert (code, out, err) == (0, f"{path}: {path.stat().st_size:,} bytes, float32\n", "")
+    code, out, err = command("export", finished, "--format", "onnx", "--out", tmp_path / "missing" / "net.onnx")
+    assert (code, out, err.count("\n")) == (1, "", 1) and "missing" in err

@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "npl0" / "__init__.py").read_text(encoding="utf-8"))[1]
 IMAGES, DOWNLOAD = ["pillow>=10"], ["pooch>=1.8", "platformdirs>=4"]
-EXPORT = ["onnx>=1.17"]
+EXPORT = ["onnx>=1.17", "safetensors>=0.4.3"]
 
 setup(
     name="npl0",

@@ -34,7 +34,7 @@ from npl0.declare import Npl0Error
 from npl0.runs.build import build_network
 from npl0.runs.checkpoint import Checkpoint, TrainingState
 from npl0.settings.toml import format_toml
-from npl0.sparse import ModelFileError, load, to_npl0
+from npl0.sparse import ModelFileError, load, to_npl0, to_onnx
 from npl0.sparse.reader import PRECISIONS
 from npl0.storage.description import describe_network
 from npl0.training.loop import Stage
@@ -240,6 +240,24 @@ def network_readers(folder: Path, size: int) -> dict[str, Reader]:
 
     packs = {f"{precision}.npl0": to_npl0(network, precision, ["a", "b"]) for precision in PRECISIONS}
     readers = {"npl0": Reader(packs, read_packed, bad_packed)}
+    npl0.save_model(folder / "m.safetensors", network, classes=["a", "b"])
+    tensors, graph = (folder / "m.safetensors").read_bytes(), to_onnx(network)
+    start = 8 + int.from_bytes(tensors[:8], "little")
+
+    def bad_tensors(r: random.Random) -> Crafted:
+        header = r.choice(list(DAMAGES.values()))(tensors[8:start], r)
+        return "m.safetensors", len(header).to_bytes(8, "little") + header + tensors[start:], True
+
+    def bad_graph(r: random.Random) -> Crafted:
+        # The operators stand before the arrays.
+        return "m.onnx", r.choice(list(DAMAGES.values()))(graph[:600], r) + graph[600:], True
+
+    def read_graph(path: Path) -> Any:
+        found = npl0.import_onnx(path)
+        return describe_network(found), plain(found.state())
+
+    readers["safetensors"] = Reader({"m.safetensors": tensors}, read_model, bad_tensors)
+    readers["onnx"] = Reader({"m.onnx": graph}, read_graph, bad_graph)
     for name, path, read in (("model", model, read_model), ("checkpoint", stored, read_checkpoint)):
         arrays = arrays_of(path)
         bad = lambda r, arrays=arrays: ("f.npz", *bad_npz(arrays, r, size))  # noqa: E731

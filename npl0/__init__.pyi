@@ -38,7 +38,9 @@ from .runs import measure_layers as measure_layers
 from .runtime import Workers as Workers
 from .sparse import compact as compact
 from .sparse import fold_batchnorm as fold_batchnorm
+from .sparse import import_onnx as import_onnx
 from .storage import CheckpointError as CheckpointError
+from .storage import import_weights as import_weights
 from .storage import load_model as load_model
 from .storage import save_model as save_model
 from .training import SGD as SGD

@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": "measure the accuracy of a run's pruned network",
     "predict": "classify images with a run's pruned network",
     "export": "write a run's pruned network as a file for use without npl0",
+    "import": "bring in a network that another program trained",
     "summary": "show the layers of a model",
     "bench": "time a run's pruned network in all its forms, beside PyTorch",
     "data": "download, import or check a data set",

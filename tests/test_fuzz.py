@@ -16,7 +16,7 @@ def test_damaged_files_are_refused_in_words(monkeypatch, capsys):
     code = fuzz.main(["--count", "80", "--first", "1000000", "--bomb", "64"])
     table = capsys.readouterr().out
     assert code == 0, table
-    assert table.count(" MB") == 11, table
+    assert table.count(" MB") == 13, table
 
 
 @pytest.mark.parametrize(

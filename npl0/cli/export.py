@@ -13,10 +13,11 @@ Write a run's pruned network as a file for use without npl0. Dead units are remo
 npl0/sparse/reader.py, which needs NumPy alone, reads model.npl0. For c, it is one C99 file and its header, without
 allocation; code and time of an image are measured with gcc, if it is installed. For html, it is one page, of at most
 100 KB, on which one draws an image of one channel with mouse or finger, and the network answers. For onnx, it is a
-model of ONNX, from pixels to logits."""
+model of ONNX, from pixels to logits. For safetensors, nothing is removed or folded: it is another form of the
+model.npz, and npl0 takes it in its place."""
 # The precisions of each format, the default first.
 FORMATS = {"npl0": ("float16", "float32", "int8", "codebook"), "c": ("int8", "float32"), "html": ("float16", "float32")}
-FORMATS |= {"onnx": ("float32",)}
+FORMATS |= {"onnx": ("float32",), "safetensors": ("float32",)}
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 export") -> int:
@@ -39,6 +40,11 @@ def _export(options: Any, precision: str) -> None:
     out = Path(options.out) if options.out else storage.find_model(options.run).with_name(f"model.{options.format}")
     if options.format == "c":
         _export_c(network, precision, out)
+        return
+    if options.format == "safetensors":
+        beside = {key: network.header[key] for key in ("classes", "settings", "data") if key in network.header}
+        storage.save_model(out := out.with_suffix(".safetensors"), network, **beside)
+        print(f"{out}: {out.stat().st_size:,} bytes")
         return
     write = sparse.to_html if options.format == "html" else sparse.to_npl0
     given = () if options.format == "onnx" else (precision, network.header.get("classes", ()))

@@ -6,6 +6,7 @@ from .compact import compact as compact
 from .fold import fold_batchnorm as fold_batchnorm
 from .html import to_html as to_html
 from .network import SparseNetwork as SparseNetwork
+from .onnx_file import import_onnx as import_onnx
 from .onnx_file import to_onnx as to_onnx
 from .reader import Model as Model
 from .reader import ModelFileError as ModelFileError

@@ -66,7 +66,7 @@ def reported(kind: type[Exception], fault: str, remedy: str) -> Iterator[None]:
     """Make a one-line error of class `kind` of whatever damaged data let the block raise."""
     try:
         yield
-    except kind:
+    except (kind, Npl0Error):
         raise
     except Exception as error:
         raise kind(f"{fault} ({brief(error)}); {remedy}") from error

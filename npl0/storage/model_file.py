@@ -1,7 +1,8 @@
-"""The model file: the description of a network and its arrays in one `.npz`, from which it is built again.
+"""The model file: the description of a network and its arrays in one file, from which it is built again.
 
-The header (plain JSON values) holds the result of `describe_network` under `network`, beside whatever else the writer
-adds (classes, settings, data). A layer class of your own must be defined when such a file is loaded.
+It is an `.npz` or, if its name says so, a safetensors file. The header (plain JSON values) holds the result of
+`describe_network` under `network`, beside whatever else the writer adds (classes, settings, data). A layer class of
+your own must be defined when such a file is loaded.
 """
 
 import math
@@ -15,6 +16,7 @@ from npl0.nn.parameter import check_arrays
 from npl0.storage.archive import CheckpointError, load_arrays, save_arrays
 from npl0.storage.description import build_described, describe_network
 from npl0.storage.files import reported
+from npl0.storage.tensors import load_tensors, save_tensors
 
 
 def save_model(path: str | Path, network: Network, data: Any = None, **header: Any) -> None:
@@ -22,7 +24,8 @@ def save_model(path: str | Path, network: Network, data: Any = None, **header: A
 
     Parameters
     ----------
-    path : where to write; an existing file is replaced.
+    path : where to write; an existing file is replaced. A name that ends in `.safetensors` gives such a file, with the
+        description in its metadata (the extra `export`).
     network : its arrays are stored as they are; after `Pruner.finalise` the weights are the pruned ones.
     data : the `Dataset` that it was trained on; the file then names its classes, for `predict`, and its fingerprint,
         by which `eval` tells whether it measures on the same data.
@@ -53,8 +56,10 @@ def save_model(path: str | Path, network: Network, data: Any = None, **header: A
         raise ValueError(
             f"{network.name} could not be read again: {error}; make a new network of its layers"
         ) from error
-    # Compression is what makes the zeros of a pruned network cheap.
-    save_arrays(path, described, network.state(), compress=True)
+    if Path(path).suffix == ".safetensors":
+        save_tensors(path, described, network.state())
+    else:  # compression is what makes the zeros of a pruned network cheap
+        save_arrays(path, described, network.state(), compress=True)
 
 
 def load_model(path: str | Path) -> Network:
@@ -86,7 +91,8 @@ def load_model(path: str | Path) -> Network:
         return (1 << 24) + 8 * sum(map(math.prod, shapes.values()))
 
     with reported(CheckpointError, f"{path} is damaged or not a model of npl0's", "make it again"):
-        header, arrays = load_arrays(path, "model", room)
+        own = path.suffix == ".safetensors"
+        header, arrays = load_tensors(path, room) if own else load_arrays(path, "model", room)
         if shapes != {name: array.shape for name, array in arrays.items()}:
             raise ValueError("its arrays do not have the names and shapes of its layers")
         network = build_described(header["network"])

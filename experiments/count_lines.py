@@ -26,7 +26,7 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 CORE = ("runtime", "ops", "nn", "pruning", "training")
 # The package: 8,000 lines, 900 for reports and explanations of a run, 1,700 for the sparse runtime and its exports.
-CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3900, 8000 + 900 + 2600, 300
+CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3900, 8000 + 900 + 2900, 300
 
 
 def room_of(path: Path) -> str:

@@ -218,7 +218,7 @@ class Model:
             seen = np.empty((taps.sum(), *x[0, :height:stride, :width:stride].shape), np.float32)
             for row, (c, i, j) in zip(seen, np.argwhere(taps), strict=True):
                 row[...] = x[c, i : i + height : stride, j : j + width : stride]
-            y = given["weight"][:, taps] @ seen.reshape(len(seen), -1)
+            y = given["weight"][:, taps] @ seen.reshape(len(seen), prod(seen.shape[1:]))
             return y.reshape(len(y), *seen.shape[1:]) + given["bias"].reshape(column)
         windows = [x[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
         return np.max(windows, axis=0) if kind == "maxpool" else np.mean(windows, axis=0)

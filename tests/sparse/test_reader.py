@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import npl0
 from npl0.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Network, ReLU, Standardise
@@ -248,6 +248,7 @@ def test_a_hostile_file_is_refused_in_little_memory(kind, tmp_path):
 
 
 @given(st.binary(max_size=300))
+@example(b"\n\x00\x00\x00\x00\x01")  # a convolution without weights
 @settings(max_examples=40)
 def test_any_bytes_are_refused_or_read(content):
     refused(content)

@@ -17,6 +17,7 @@ from npl0.nn.parameter import Parameter, ParameterGroup
 from npl0.ops import pool
 from npl0.ops.loss import softmax_cross_entropy
 from npl0.pruning.base import Step
+from npl0.runtime.threads import Workers
 from npl0.training.optimizers import SGD, Adam, Optimizer
 
 torch = pytest.importorskip("torch", reason="the comparison needs PyTorch, the extra parity")
@@ -169,7 +170,7 @@ def test_the_networks_of_bench(generator, layout, way):
                 parameter.value += 0.05 * generator.standard_normal(parameter.value.shape).astype(np.float32)
         images = generator.integers(0, 256, (5, *network.input_shape)).astype(np.uint8)
         with warnings.catch_warnings():
-            predict, feed, macs, weight_bytes = bench._torch(layout, way, network, 1)
+            predict, feed, macs, weight_bytes = bench._torch(layout, way, network, Workers(1))
             logits = predict(feed(images)).numpy()
         expected = network.predict(images)
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

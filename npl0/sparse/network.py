@@ -1,6 +1,7 @@
 """Prediction by the kept weights alone."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,17 +73,14 @@ def run_kernel(blocks, stages, used, first, offset, w, bias, one, other, window,
             read, starts = used[p.used : q.used], first[p.first : q.first]
             weights, places, groups = w[p.kept : q.kept], offset[p.kept : q.kept], starts.reshape(-1, p.filters + 1)
             inputs, outputs = x[: p.channels * p.height * p.width * lanes], y[: p.filters * p.out_h * p.out_w * lanes]
+            shape, out_shape = (p.channels, p.height, p.width), (p.filters, p.out_h, p.out_w)
+            taps = (weights, read, groups, places, biases, p.size, p.padding, floor, p.pool, window, sums)
             if p.size == 0:
                 _connect(x, lanes, weights, starts, places, biases, floor, y)
             elif lanes == 1:
-                x3, y3 = inputs.reshape(p.channels, p.height, p.width), outputs.reshape(p.filters, p.out_h, p.out_w)
-                taps = (weights, read, groups, places, biases, p.size, p.padding, floor, p.pool)
-                convolve_one(x3, *taps, window, sums, y3)
+                convolve_one(inputs.reshape(shape), *taps, outputs.reshape(out_shape))
             else:
-                x4 = inputs.reshape(p.channels, p.height, p.width, lanes)
-                y4 = outputs.reshape(p.filters, p.out_h, p.out_w, lanes)
-                taps = (weights, read, groups, places, biases, p.size, p.padding, floor, p.pool)
-                convolve(x4, *taps, window, sums, y4)
+                convolve(inputs.reshape((*shape, lanes)), *taps, outputs.reshape((*out_shape, lanes)))
             x, y, z = y, z, y
         for e in range(min(lanes, len(out) - i * lanes)):
             for f in range(out.shape[1]):
@@ -94,7 +92,7 @@ class _Dense:
 
     def __init__(self, layer: Layer, shape: Shape, dtype: np.dtype) -> None:
         self.layer, self.shape, self.dtype, self.prepared = layer, shape, dtype, layer.prepare()
-        self.macs = layer.macs(shape)
+        self.macs, self.nbytes = layer.macs(shape), sum(parameter.value.nbytes for parameter in layer.parameters)
 
     def run(self, x: np.ndarray, lanes: int) -> np.ndarray:
         """Return what x (n, features) becomes, (n, outputs)."""
@@ -103,66 +101,61 @@ class _Dense:
         return y.reshape(-1, y.shape[-1]).T
 
 
+@dataclass
+class _Stage:
+    """A sparse layer, the shape that it reads, and the ReLU and the pooling, over cells of pool x pool, behind it."""
+
+    layer: SparseConv2d | SparseLinear
+    shape: Shape
+    relu: bool = False
+    pool: int = 1
+
+
 class _Stages:
-    """Sparse layers in a row, as arrays for the kernels."""
+    """Sparse layers in a row, as arrays for the kernels; images are standardised first, where `first` does that."""
 
-    def __init__(self, dtype: np.dtype, shape: Shape) -> None:
-        self.dtype, self.macs, self.rows = dtype, 0, list[dict[str, int]]()
-        self.scale, self.shift = np.ones(shape[0], dtype), np.zeros(shape[0], dtype)
-        # Of every stage: used, first, w, bias, and the offsets in a window and in a whole map.
-        self.arrays: list[list[np.ndarray]] = [[] for _ in range(6)]
-        self.features, self.window, self.sums = math.prod(shape), 1, 1
-        # Arrays to work in, each set for one thread at a time.
-        self.scratch: list[tuple[np.ndarray, ...]] = []
-
-    def add(self, layer: SparseConv2d | SparseLinear, shape: Shape) -> None:
-        """Append a layer that reads this shape."""
-        out, weight = layer.output_shape(shape), layer.weight.value
-        row = dict(zip(STAGE.names, (*shape, 1, 1)[:3] + (*out, 1, 1)[:3] + (0, 0, 1, 0), strict=False))
-        row |= zip(STAGE.names[-4:], (sum(map(len, arrays)) for arrays in self.arrays), strict=False)
-        bias = np.zeros(out[0], self.dtype) if layer.bias is None else layer.bias.value
-        if isinstance(layer, SparseConv2d):
-            taps, row["size"], row["padding"] = layer.taps, layer.kernel_size, layer.padding
-            height, width = (side + 2 * layer.padding for side in shape[1:])
-            _, c, i, j = np.unravel_index(taps.index, weight.shape)
-            places = taps.offset, (np.searchsorted(taps.used, c) * height + i) * width + j
-            arrays = taps.used, taps.first.reshape(-1), weight.take(taps.index), bias, *places
-            window, sums = taps.scratch
-            self.window = max(self.window, window, len(taps.used) * height * width + 2 * TILE)
-            self.sums = max(self.sums, sums, out[0] * (out[1] * width + 2 * TILE))
-        else:
-            first = np.searchsorted(layer.rows, np.arange(out[0] + 1))
-            arrays = layer.rows[:0], first, weight.take(layer.index), bias, layer.columns, layer.columns
-        self.rows.append(row)
-        for all_, array in zip(self.arrays, arrays, strict=True):
-            all_.append(array)
-        self.macs += len(layer.index) * math.prod(out[1:])
-
-    def pool(self) -> None:
-        """Let the last layer take the maxima of its cells of 2 x 2."""
-        row = self.rows[-1]
-        row |= {"pool": 2, "out_h": row["out_h"] // 2, "out_w": row["out_w"] // 2}
-
-    def finish(self) -> None:
-        """Make arrays of the lists."""
-        used, first, w, bias, in_window, in_map = map(np.concatenate, self.arrays)
-        ends = dict.fromkeys(STAGE.names, 0) | dict(
-            zip(STAGE.names[-4:], map(len, (used, first, w, bias)), strict=True)
-        )
-        self.stages = np.array([tuple(row.values()) for row in (*self.rows, ends)], STAGE)
+    def __init__(self, dtype: np.dtype, shape: Shape, first: Standardise | None, stages: list[_Stage]) -> None:
+        self.scale = np.full(shape[0], 1 / (255 * first.std) if first else 1, dtype)
+        self.shift = np.full(shape[0], -first.mean / first.std if first else 0, dtype)
+        rows, parts, scratch, self.macs = [], [], [(1, 1)], 0
+        for stage in stages:
+            layer, weight = stage.layer, stage.layer.weight.value
+            filters, *sides = layer.output_shape(stage.shape)
+            bias = np.zeros(filters, dtype) if layer.bias is None else layer.bias.value
+            if isinstance(layer, SparseConv2d):
+                taps, size, padding = layer.taps, layer.kernel_size, layer.padding
+                height, width = (side + 2 * padding for side in stage.shape[1:])
+                _, c, i, j = np.unravel_index(taps.index, weight.shape)
+                in_map = (np.searchsorted(taps.used, c) * height + i) * width + j
+                parts.append((taps.used, taps.first.reshape(-1), weight.take(taps.index), bias, taps.offset, in_map))
+                one = len(taps.used) * height * width + 2 * TILE, filters * (sides[0] * width + 2 * TILE)
+                scratch += [taps.scratch, one]
+            else:
+                size, padding = 0, 0
+                first_of = np.searchsorted(layer.rows, np.arange(filters + 1))
+                parts.append((layer.rows[:0], first_of, weight.take(layer.index), bias, layer.columns, layer.columns))
+            self.macs += len(layer.index) * math.prod(sides)
+            out_shape = filters, *(side // stage.pool for side in sides)
+            rows.append((*(*stage.shape, 1, 1)[:3], *(*out_shape, 1, 1)[:3], size, padding, stage.pool, stage.relu))
+        starts = np.cumsum([(0,) * 4, *([len(array) for array in part[:4]] for part in parts)], axis=0)
+        self.stages = np.array([(*row, *start) for row, start in zip([*rows, (0,) * 10], starts, strict=True)], STAGE)
+        *self.arrays, in_window, in_map = map(np.concatenate, zip(*parts, strict=True))
         self.offsets = {LANES: in_window.astype(np.int32), 1: in_map.astype(np.int32)}
-        self.arrays = used, first, w, bias
-        sizes = [row["filters"] * row["out_h"] * row["out_w"] for row in self.rows]
-        self.outputs, self.size = sizes[-1], max(sizes)
+        self.nbytes = sum(array.nbytes for array in (self.stages, *self.arrays, *self.offsets.values()))
+        outputs = [math.prod(row[3:6]) for row in rows]
+        self.outputs, self.features = outputs[-1], math.prod(shape)
+        # The arrays to work in: the images, what stages read and write, and those of convolutions; kept for reuse.
+        self.sizes = SHARD * self.features, *[max(outputs) * LANES] * 2, *map(max, zip(*scratch, strict=True))
+        self.scratch: list[tuple[np.ndarray, ...]] = []
 
     def run(self, x: np.ndarray, lanes: int) -> np.ndarray:
         """Return what x (n, features) becomes, (n, outputs)."""
-        sizes = (SHARD * self.features, self.size * LANES, self.size * LANES, self.window, self.sums)
-        scratch = self.scratch.pop() if self.scratch else tuple(aligned(size, self.dtype) for size in sizes)
+        # Each set serves one thread at a time.
+        scratch = self.scratch.pop() if self.scratch else tuple(aligned(size, self.scale.dtype) for size in self.sizes)
         number = -(-len(x) // lanes)
         blocks = scratch[0][: number * self.features * lanes].reshape(number, self.features, lanes)
         load_kernel(x, self.scale, self.shift, blocks)
-        out = np.empty((len(x), self.outputs), self.dtype)
+        out = np.empty((len(x), self.outputs), self.scale.dtype)
         used, first, w, bias = self.arrays
         run_kernel(blocks, self.stages, used, first, self.offsets[lanes], w, bias, *scratch[1:], out)
         self.scratch.append(scratch)
@@ -184,43 +177,32 @@ class SparseNetwork:
     network : the compacted network.
     sparse_layers : the names of the layers that compute sparsely.
     macs : the multiply-adds of one image: with kept weights in the sparse layers, all of them in the others.
+    nbytes : the bytes of the weights, and of where the kept ones are.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network = compact(network)
-        self.parts: list[_Stages | _Dense] = []
+        shape, parts, stages = network.input_shape, [], None
         self.sparse_layers: list[str] = []
-        shape, stages = network.input_shape, None
         for layer, following in zip(network.layers, (*network.layers[1:], None), strict=True):
-            sparse, behind = _sparse(layer), bool(stages and stages.rows)
-            if not stages and (sparse or (isinstance(layer, Standardise) and _sparse(following))):
-                stages = _Stages(network.dtype, shape)
-                self.parts.append(stages)
-            if isinstance(layer, Dropout) or (isinstance(layer, Flatten) and stages):
-                pass
-            elif sparse:
-                stages.add(sparse, shape)
+            sparse, last = _sparse(layer), stages[-1] if stages else None
+            standardises = isinstance(layer, Standardise) and _sparse(following) is not None
+            if standardises or (sparse and stages is None):
+                stages = []
+                parts.append((shape, layer if standardises else None, stages))
+            if sparse:
+                stages.append(_Stage(sparse, shape))
                 self.sparse_layers.append(layer.name)
-            elif isinstance(layer, Standardise) and stages:
-                stages.scale *= 1 / (255 * layer.std)
-                stages.shift -= layer.mean / layer.std
-            elif isinstance(layer, ReLU) and behind:
-                stages.rows[-1]["relu"] = 1
-            elif (
-                isinstance(layer, MaxPool2d)
-                and layer.size == layer.stride == 2
-                and behind
-                and stages.rows[-1]["pool"] == 1
-            ):
-                stages.pool()
-            else:
+            elif isinstance(layer, ReLU) and last:
+                last.relu = True
+            elif isinstance(layer, MaxPool2d) and layer.size == layer.stride == 2 and last and last.pool == 1:
+                last.pool = 2
+            elif not (standardises or isinstance(layer, Dropout) or (isinstance(layer, Flatten) and last)):
                 stages = None
-                self.parts.append(_Dense(layer, shape, network.dtype))
+                parts.append(_Dense(layer, shape, network.dtype))
             shape = layer.output_shape(shape)
-        for part in self.parts:
-            if isinstance(part, _Stages):
-                part.finish()
-        self.macs = sum(part.macs for part in self.parts)
+        self.parts = [part if isinstance(part, _Dense) else _Stages(network.dtype, *part) for part in parts]
+        self.macs, self.nbytes = (sum(getattr(part, name) for part in self.parts) for name in ("macs", "nbytes"))
 
     def __repr__(self) -> str:
         layers = f"sparse in {', '.join(self.sparse_layers) or 'no layer'}"

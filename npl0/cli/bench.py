@@ -114,7 +114,7 @@ FORMS: dict[str, Callable[[nn.Network, runtime.Workers], Form]] = {
 
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 bench") -> int:
     """Run the command; return its exit code."""
-    what = "Time a run's pruned network dense, compacted, sparse, in C, in ONNX Runtime and in PyTorch, on images of random pixels."
+    what = "Time a run's network dense, compacted, sparse, in C, ONNX Runtime and PyTorch, on images of random pixels."
     parser = Parser(prog=prog, description=what)
     parser.add_argument("run", metavar="RUN", help="a run folder, or a model.npz")
     words = {"type": at_least_one, "nargs": "+", "default": BATCHES, "metavar": "N"}

@@ -12,7 +12,7 @@ from npl0 import sparse
 from npl0.cli import bench
 
 # `nonsense` is no form, and fails.
-MEASURED = ("dense", "compacted", "sparse", "C, int8", "PyTorch", "nonsense")
+MEASURED = ("dense", "compacted", "sparse", "C, int8", "ONNX Runtime", "PyTorch", "nonsense")
 
 
 def test_times_and_sizes_of_each_form(command, finished, monkeypatch, tmp_path):
@@ -28,7 +28,8 @@ def test_times_and_sizes_of_each_form(command, finished, monkeypatch, tmp_path):
     kept = sum(np.count_nonzero(weight.value) for weight in small.weights)
     assert (found["model"], found["threads"], found["macs_kept"], found["disagree"]) == ("lenet300", 1, kept, [])
     expected = {"nonsense": "'NoneType' object is not callable"}
-    expected |= {} if find_spec("torch") else {"PyTorch": "No module named 'torch'"}
+    for name, module in {"ONNX Runtime": "onnxruntime", "PyTorch": "torch"}.items():
+        expected |= {} if find_spec(module) else {name: f"No module named {module!r}"}
     expected |= {} if shutil.which("gcc") else {"C, int8": "[Errno 2] No such file or directory: 'gcc'"}
     assert found["missing"] == expected
     works = [name for name in MEASURED if name not in expected]

@@ -97,14 +97,16 @@ def _pack(x, used, top, left, n, size, window):
     """Copy what the tile whose window begins at (top, left) sees of the images from n on; zeros outside of x."""
     _, height, width, images = x.shape
     flat, lanes, p = x.reshape(-1), min(LANES, images - n), 0
+    bottom, right = top + ROWS + size - 1, left + COLS + size - 1
+    inside = top >= 0 and bottom <= height and left >= 0 and right <= width and lanes == LANES
     for c in used:
-        for h in range(top, top + ROWS + size - 1):
+        for h in range(top, bottom):
             q = ((c * height + h) * width + left) * images + n
-            for w in range(left, left + COLS + size - 1):
-                if not (0 <= h < height and 0 <= w < width):
-                    store(window, p, splat(window.dtype.type(0)))
-                elif lanes == LANES:
+            for w in range(left, right):
+                if inside:
                     store(window, p, load(flat, q))
+                elif not (0 <= h < height and 0 <= w < width):
+                    store(window, p, splat(window.dtype.type(0)))
                 else:
                     for e in range(LANES):
                         window[p + e] = flat[q + e] if e < lanes else 0
@@ -135,12 +137,12 @@ def _put(s, x, p, step, row):
 
 
 @inlined
-def _add_taps(s, window, row, w, offset, begin, end):
+def _add_taps(s, x, base, row, w, offset, begin, end):
     """Add the taps begin..end of a filter to the eight sums of a tile."""
     s0, s1, s2, s3, s4, s5, s6, s7 = s
     for t in range(begin, end):
         v = splat(w[t])
-        x0, x1, x2, x3, x4, x5, x6, x7 = _get(window, offset[t], LANES, row)
+        x0, x1, x2, x3, x4, x5, x6, x7 = _get(x, base + offset[t], LANES, row)
         s0, s1, s2, s3 = s0 + v * x0, s1 + v * x1, s2 + v * x2, s3 + v * x3
         s4, s5, s6, s7 = s4 + v * x4, s5 + v * x5, s6 + v * x6, s7 + v * x7
     return s0, s1, s2, s3, s4, s5, s6, s7
@@ -154,14 +156,21 @@ def _at_least(s, v):
 
 
 @inlined
-def convolve(x, w, used, first, offset, bias, size, padding, floor, pool, window, sums, y):
-    """Fill y with max(W x + b, floor), and if pool is 2 only with the largest of 2 x 2 outputs."""
+def convolve(x, w, used, first, offset, bias, size, padding, floor, pool, direct, window, sums, y):
+    """Fill y with max(W x + b, floor), and if pool is 2 only with the largest of 2 x 2 outputs.
+
+    If `direct`, there are `LANES` images, no padding and only whole tiles, and the offsets are those of taps in x: then
+    nothing is copied.
+    """
     filters, out_h, out_w, images = y.shape
-    row, flat, least = (COLS + size - 1) * LANES, y.reshape(-1), splat(floor)
+    width, flat, least = x.shape[2], y.reshape(-1), splat(floor)
+    source, row = (x.reshape(-1), width * LANES) if direct else (window, (COLS + size - 1) * LANES)
     for a in range(0, out_h * pool, ROWS):
         for b in range(0, out_w * pool, COLS):
             for n in range(0, images, LANES):
-                _pack(x, used, a - padding, b - padding, n, size, window)
+                base = (a * width + b) * LANES if direct else 0
+                if not direct:
+                    _pack(x, used, a - padding, b - padding, n, size, window)
                 rows, cols, lanes = min(ROWS, out_h * pool - a), min(COLS, out_w * pool - b), min(LANES, images - n)
                 whole = rows == ROWS and cols == COLS and lanes == LANES
                 for g in range(len(first)):
@@ -169,33 +178,37 @@ def convolve(x, w, used, first, offset, bias, size, padding, floor, pool, window
                         v, p = splat(bias[o]), o * TILE
                         q = ((o * out_h + a // pool) * out_w + b // pool) * images + n
                         s = _get(sums, p, LANES, COLS * LANES) if g else (v, v, v, v, v, v, v, v)
-                        s = _add_taps(s, window, row, w, offset, first[g, o], first[g, o + 1])
-                        if g < len(first) - 1:
+                        s = _add_taps(s, source, base, row, w, offset, first[g, o], first[g, o + 1])
+                        if g < len(first) - 1 or not whole:
                             _put(s, sums, p, LANES, COLS * LANES)
-                            continue
-                        s = _at_least(s, least)
-                        if pool == 2:
-                            s0, s1, s2, s3, s4, s5, s6, s7 = s
-                            left, right = larger(larger(s0, s1), larger(s4, s5)), larger(larger(s2, s3), larger(s6, s7))
-                            s = left, right, right, right, left, right, right, right
-                        if not whole:
-                            # Number by number, what there is of the tile.
-                            _put(s, sums, p, LANES, COLS * LANES)
-                            for i in range(rows // pool):
-                                for j in range(cols // pool):
-                                    for e in range(lanes):
-                                        flat[q + (i * out_w + j) * images + e] = sums[p + (i * COLS + j) * LANES + e]
                         elif pool == 2:
-                            store(flat, q, s[0])
-                            store(flat, q + images, s[1])
+                            s0, s1, s2, s3, s4, s5, s6, s7 = s
+                            store(flat, q, larger(least, larger(larger(s0, s1), larger(s4, s5))))
+                            store(flat, q + images, larger(least, larger(larger(s2, s3), larger(s6, s7))))
                         else:
-                            _put(s, flat, q, images, out_w * images)
+                            _put(_at_least(s, least), flat, q, images, out_w * images)
+                if not whole:
+                    _write_part(sums, a // pool, b // pool, n, rows // pool, cols // pool, lanes, floor, pool, y)
+
+
+@inlined
+def _write_part(sums, a, b, n, rows, cols, lanes, floor, pool, y):
+    """Write, number by number, what there is of a tile of all filters."""
+    for o in range(len(y)):
+        for i in range(rows):
+            for j in range(cols):
+                for e in range(lanes):
+                    p, v = o * TILE + (i * COLS + j) * pool * LANES + e, floor
+                    for cell in range(pool * pool):
+                        other = sums[p + (cell // 2 * COLS + cell % 2) * LANES]
+                        v = v if other <= v else other
+                    y[o, a + i, b + j, n + e] = v
 
 
 @kernel
-def convolve_kernel(x, w, used, first, offset, bias, size, padding, floor, pool, window, sums, y):
+def convolve_kernel(x, w, used, first, offset, bias, size, padding, floor, pool, direct, window, sums, y):
     """Call `convolve`."""
-    convolve(x, w, used, first, offset, bias, size, padding, floor, pool, window, sums, y)
+    convolve(x, w, used, first, offset, bias, size, padding, floor, pool, direct, window, sums, y)
 
 
 @inlined
@@ -224,7 +237,7 @@ def convolve_one(x, w, used, first, offset, bias, size, padding, floor, pool, pa
             for o in range(filters):
                 v, q = splat(bias[o]), o * room + p
                 s = _get(maps, q, LANES, COLS * LANES) if g else (v, v, v, v, v, v, v, v)
-                s = _add_taps(s, padded[p:], COLS * LANES, w, offset, first[g, o], first[g, o + 1])
+                s = _add_taps(s, padded, p, COLS * LANES, w, offset, first[g, o], first[g, o + 1])
                 _put(s, maps, q, LANES, COLS * LANES)
     for o in range(filters):
         for a in range(out_h):

@@ -104,7 +104,7 @@ class SparseConv2d(_Sparse, Conv2d):
         scratch = (new.temporary(f"sparse {i}", (n,), x.dtype) for i, n in enumerate(taps.scratch))
         bias = np.zeros(len(y), x.dtype) if bias is None else bias
         floor = x.dtype.type(-np.inf)
-        convolve_kernel(x, w, *taps.arrays, bias, taps.size, padding, floor, 1, *scratch, y)
+        convolve_kernel(x, w, *taps.arrays, bias, taps.size, padding, floor, 1, False, *scratch, y)
         return y
 
     def forward(self, x: np.ndarray, context: Context) -> tuple[np.ndarray, Any]:

@@ -12,18 +12,20 @@ from npl0.nn.network import Network
 from npl0.runtime.kernels import inlined, kernel
 from npl0.runtime.threads import Workers
 from npl0.sparse.compact import compact
-from npl0.sparse.convolution import TILE, aligned, convolve, convolve_one
+from npl0.sparse.convolution import COLS, ROWS, TILE, aligned, convolve, convolve_one
 from npl0.sparse.layers import PREDICTION, SparseConv2d, SparseLinear, sparse_layer
 from npl0.sparse.vector import LANES, larger, load, splat, store
 
 # Fewer images than this are faster one by one than side by side.
 FEW = 4
+# Up to this many numbers, the images of a block stay in a second-level cache, and windows of them need not be copied.
+DIRECT = 4096
 # The most images that a thread takes at a time.
 SHARD = 64
 # A sparse layer with the ReLU and the pooling behind it: the shapes of x and y; of a convolution, k and padding (of a
 # linear layer, k is 0); and where its parts of the arrays of all stages begin.
 STAGE = np.dtype([(name, np.int64) for name in (
-    *("channels", "height", "width", "filters", "out_h", "out_w", "size", "padding", "pool", "relu"),
+    *("channels", "height", "width", "filters", "out_h", "out_w", "size", "padding", "pool", "relu", "direct"),
     *("used", "first", "kept", "bias"),
 )])  # fmt: skip
 
@@ -50,11 +52,17 @@ def load_kernel(images, scale, shift, blocks):
     number, features, lanes = blocks.shape
     area = features // len(scale)
     for i in range(number):
-        count = min(lanes, len(images) - i * lanes)
+        part = images[i * lanes : (i + 1) * lanes]
         for c in range(len(scale)):
+            a, b = scale[c], shift[c]
             for f in range(c * area, (c + 1) * area):
-                for e in range(lanes):
-                    blocks[i, f, e] = images[i * lanes + e, f] * scale[c] + shift[c] if e < count else 0
+                # With a constant number of turns, the loop becomes a few instructions.
+                if len(part) == LANES:
+                    for e in range(LANES):
+                        blocks[i, f, e] = part[e, f] * a + b
+                else:
+                    for e in range(len(part)):
+                        blocks[i, f, e] = part[e, f] * a + b
 
 
 @kernel
@@ -74,13 +82,14 @@ def run_kernel(blocks, stages, used, first, offset, w, bias, one, other, window,
             weights, places, groups = w[p.kept : q.kept], offset[p.kept : q.kept], starts.reshape(-1, p.filters + 1)
             inputs, outputs = x[: p.channels * p.height * p.width * lanes], y[: p.filters * p.out_h * p.out_w * lanes]
             shape, out_shape = (p.channels, p.height, p.width), (p.filters, p.out_h, p.out_w)
-            taps = (weights, read, groups, places, biases, p.size, p.padding, floor, p.pool, window, sums)
+            taps = (weights, read, groups, places, biases, p.size, p.padding, floor, p.pool)
             if p.size == 0:
                 _connect(x, lanes, weights, starts, places, biases, floor, y)
             elif lanes == 1:
-                convolve_one(inputs.reshape(shape), *taps, outputs.reshape(out_shape))
+                convolve_one(inputs.reshape(shape), *taps, window, sums, outputs.reshape(out_shape))
             else:
-                convolve(inputs.reshape((*shape, lanes)), *taps, outputs.reshape((*out_shape, lanes)))
+                block, maps = inputs.reshape((*shape, lanes)), outputs.reshape((*out_shape, lanes))
+                convolve(block, *taps, p.direct, window, sums, maps)
             x, y, z = y, z, y
         for e in range(min(lanes, len(out) - i * lanes)):
             for f in range(out.shape[1]):
@@ -127,20 +136,24 @@ class _Stages:
                 height, width = (side + 2 * padding for side in stage.shape[1:])
                 _, c, i, j = np.unravel_index(taps.index, weight.shape)
                 in_map = (np.searchsorted(taps.used, c) * height + i) * width + j
-                parts.append((taps.used, taps.first.reshape(-1), weight.take(taps.index), bias, taps.offset, in_map))
+                direct = math.prod(stage.shape) <= DIRECT and not (padding or sides[0] % ROWS or sides[1] % COLS)
+                in_block = ((c * height + i) * width + j) * LANES if direct else taps.offset
+                parts.append((taps.used, taps.first.reshape(-1), weight.take(taps.index), bias, in_block, in_map))
                 one = len(taps.used) * height * width + 2 * TILE, filters * (sides[0] * width + 2 * TILE)
                 scratch += [taps.scratch, one]
             else:
-                size, padding = 0, 0
+                size, padding, direct = 0, 0, False
                 first_of = np.searchsorted(layer.rows, np.arange(filters + 1))
                 parts.append((layer.rows[:0], first_of, weight.take(layer.index), bias, layer.columns, layer.columns))
             self.macs += len(layer.index) * math.prod(sides)
             out_shape = filters, *(side // stage.pool for side in sides)
-            rows.append((*(*stage.shape, 1, 1)[:3], *(*out_shape, 1, 1)[:3], size, padding, stage.pool, stage.relu))
+            rows.append(
+                (*(*stage.shape, 1, 1)[:3], *(*out_shape, 1, 1)[:3], size, padding, stage.pool, stage.relu, direct)
+            )
         starts = np.cumsum([(0,) * 4, *([len(array) for array in part[:4]] for part in parts)], axis=0)
-        self.stages = np.array([(*row, *start) for row, start in zip([*rows, (0,) * 10], starts, strict=True)], STAGE)
-        *self.arrays, in_window, in_map = map(np.concatenate, zip(*parts, strict=True))
-        self.offsets = {LANES: in_window.astype(np.int32), 1: in_map.astype(np.int32)}
+        self.stages = np.array([(*row, *start) for row, start in zip([*rows, (0,) * 11], starts, strict=True)], STAGE)
+        *self.arrays, in_block, in_map = map(np.concatenate, zip(*parts, strict=True))
+        self.offsets = {LANES: in_block.astype(np.int32), 1: in_map.astype(np.int32)}
         self.nbytes = sum(array.nbytes for array in (self.stages, *self.arrays, *self.offsets.values()))
         outputs = [math.prod(row[3:6]) for row in rows]
         self.outputs, self.features = outputs[-1], math.prod(shape)
@@ -184,8 +197,9 @@ class SparseNetwork:
         self.network = network = compact(network)
         shape, parts, stages = network.input_shape, [], None
         self.sparse_layers: list[str] = []
-        for layer, following in zip(network.layers, (*network.layers[1:], None), strict=True):
+        for i, layer in enumerate(network.layers):
             sparse, last = _sparse(layer), stages[-1] if stages else None
+            following = next((other for other in network.layers[i + 1 :] if not isinstance(other, Flatten)), None)
             standardises = isinstance(layer, Standardise) and _sparse(following) is not None
             if standardises or (sparse and stages is None):
                 stages = []
@@ -197,7 +211,9 @@ class SparseNetwork:
                 last.relu = True
             elif isinstance(layer, MaxPool2d) and layer.size == layer.stride == 2 and last and last.pool == 1:
                 last.pool = 2
-            elif not (standardises or isinstance(layer, Dropout) or (isinstance(layer, Flatten) and last)):
+            elif not (
+                standardises or isinstance(layer, Dropout) or (isinstance(layer, Flatten) and stages is not None)
+            ):
                 stages = None
                 parts.append(_Dense(layer, shape, network.dtype))
             shape = layer.output_shape(shape)
@@ -213,7 +229,8 @@ class SparseNetwork:
         self.network.check_images(images)
         n, threads = len(images), 1 if workers is None else workers.threads
         logits = np.empty((n, *self.network.output_shape), self.network.dtype)
-        size = min(SHARD, LANES * max(1, -(-n // (LANES * threads))))
+        # To start a thread takes as long as two blocks.
+        size = min(SHARD, LANES * max(2, -(-n // (LANES * threads))))
         # By the number of all images, so that the bits do not depend on that of the threads.
         lanes = LANES if n >= FEW else 1
 

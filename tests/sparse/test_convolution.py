@@ -19,7 +19,7 @@ def convolved(x, w, mask, bias, padding, y_shape, floor=-np.inf, pool=1, turned=
     scratch = [np.full(size, np.nan) for size in taps.scratch]
     y = np.full(y_shape, np.nan)
     kept = w.take(taps.index)
-    convolve_kernel(x, kept, *taps.arrays, bias, taps.size, padding, np.float64(floor), pool, *scratch, y)
+    convolve_kernel(x, kept, *taps.arrays, bias, taps.size, padding, np.float64(floor), pool, False, *scratch, y)
     return y
 
 

@@ -76,6 +76,13 @@ NETWORKS = {
         *(npl0.Conv2d(6, 8, 3, stride=2), npl0.BatchNorm(8), npl0.MaxPool2d(2, 1), npl0.Dropout(0.5)),
         *(npl0.Conv2d(8, 5, 1), npl0.Flatten(), npl0.Linear(5, 4)),
     ],
+    "flat at once": lambda: [
+        npl0.Standardise(0.4, 0.2),
+        npl0.Flatten(),
+        npl0.Linear(162, 9),
+        npl0.ReLU(),
+        npl0.Linear(9, 4),
+    ],
     "dense at both ends": lambda: [
         npl0.MaxPool2d(3),
         npl0.Conv2d(2, 4, 2),

@@ -93,14 +93,10 @@ class Conv2d(Affine):
         return y, (kept, x.shape)
 
     def backward(self, grad_y, cache, context, need_grad_x=True):
-        kept, x_shape = cache
+        (kept, x_shape), rest = cache, (self.padding, need_grad_x, context.new)
         if self.tile:
             ops = winograd3x3 if self.kernel_size == 3 else winograd
-            grad_x, grad_w = ops.conv2d_backward(
-                grad_y, kept, context.prepared, self.tile, x_shape, self.padding, need_grad_x, context.new
-            )
+            grad_x, grad_w = ops.conv2d_backward(grad_y, kept, context.prepared, self.tile, x_shape, *rest)
         else:
-            grad_x, grad_w = conv.conv2d_backward(
-                grad_y, kept, self.weight.value, x_shape, self.stride, self.padding, need_grad_x, context.new
-            )
+            grad_x, grad_w = conv.conv2d_backward(grad_y, kept, self.weight.value, x_shape, self.stride, *rest)
         return grad_x, self.gradients(grad_y, grad_w)

@@ -18,7 +18,7 @@ from npl0.nn.parameter import Parameter, copy_arrays
 from npl0.nn.summary import show, summarise
 from npl0.ops.loss import check_labels, softmax_cross_entropy
 from npl0.runtime import rng
-from npl0.runtime.scratch import Memory, Passing, Scratch
+from npl0.runtime.scratch import Memory, Scratch
 from npl0.runtime.threads import Workers, blocks
 
 # Memory for predictions: fewer threads than there are work on a network that would need more.
@@ -234,7 +234,10 @@ class Network:
             prepared = self._prepare(workers.threads, workers, len(images))
 
             def run_lane(lane: int, parts: list[slice]) -> None:
-                contexts = [Context(False, Passing(self._work.scratch[lane][0].shard), ready) for ready in prepared]
+                memory = self._work.scratch[lane][0].shard
+                # Only x and y of a layer exist at a time.
+                new = Scratch(memory, output_is_temporary=True, own=memory)
+                contexts = [Context(False, new, ready) for ready in prepared]
                 for part in parts:
                     logits[part] = np.moveaxis(self.forward(self._columns(images[part]), contexts)[0], -1, 0)
 

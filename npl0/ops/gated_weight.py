@@ -84,15 +84,7 @@ def gated_weight(theta: np.ndarray, log_alpha: np.ndarray, u: np.ndarray, z: np.
         np.multiply(theta, z, out=weight)
 
 
-def gated_weight_backward(
-    grad_w: np.ndarray,
-    theta: np.ndarray,
-    log_alpha: np.ndarray,
-    z: np.ndarray,
-    penalty_per_weight: float,
-    grad_theta: np.ndarray,
-    grad_log_alpha: np.ndarray,
-) -> float:
+def gated_weight_backward(grad_w, theta, log_alpha, z, penalty_per_weight, grad_theta, grad_log_alpha) -> float:
     """Differentiate `loss(theta * z) + penalty_per_weight * sum over weights of P(z > 0)`; return the sum.
 
     With p = P(z > 0), the outputs, which overwrite the last two arrays, are

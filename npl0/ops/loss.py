@@ -16,9 +16,7 @@ def check_labels(labels: np.ndarray, n: int, classes: int, what: str = "labels")
         raise ValueError(f"{found}: {remedy}")
 
 
-def softmax_cross_entropy(
-    logits: np.ndarray, labels: np.ndarray, batch_size: int | None = None
-) -> tuple[float, int, np.ndarray]:
+def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray, batch_size=None) -> tuple[float, int, np.ndarray]:
     """Compute the cross-entropy of the softmax and its gradient for one shard of a mini-batch.
 
     loss = sum_n (log sum_c exp(logits[c, n]) - logits[label_n, n]) / batch_size

@@ -97,9 +97,7 @@ def maxpool_reference(x: np.ndarray, size: int, stride: int) -> tuple[np.ndarray
     return windows.max(axis=0), windows.argmax(axis=0).astype(np.uint8)
 
 
-def maxpool_backward_reference(
-    grad_y: np.ndarray, winner: np.ndarray, x_shape: tuple[int, ...], size: int, stride: int
-) -> np.ndarray:
+def maxpool_backward_reference(grad_y, winner, x_shape: tuple[int, ...], size: int, stride: int) -> np.ndarray:
     """Return grad_x, added up cell by cell: the oracle of the kernel."""
     grad_x = np.zeros(x_shape, grad_y.dtype)
     for cell in range(size * size):

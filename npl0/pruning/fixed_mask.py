@@ -35,11 +35,10 @@ class FixedMask(Pruner):
         self._parts: list[tuple[Parameter, np.ndarray, Parameter]] = []
 
     def begin(self, plan: Plan) -> None:
-        self._parts = [
-            (weight, places, Parameter(weight.value.take(places), "weight", weight.name))
-            for weight in self.network.weights
-            for places in [np.flatnonzero(self._masks[weight.name])]
-        ]
+        weights = self.network.weights
+        places = [np.flatnonzero(self._masks[weight.name]) for weight in weights]
+        kept = [Parameter(w.value.take(at), "weight", w.name) for w, at in zip(weights, places, strict=True)]
+        self._parts = list(zip(weights, places, kept, strict=True))
         apply_masks(self.network, self._masks)
 
     def free_weights(self) -> list[Parameter]:

@@ -83,19 +83,6 @@ class Memory:
         return self.get(f"alternate {self._turn}", shape, dtype)
 
 
-class Passing(Allocator):
-    """The allocator of all layers for one shard without a backward pass: only x and y of a layer exist at a time."""
-
-    def __init__(self, shard: Memory) -> None:
-        self.shard = shard
-
-    def kept(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        return self.shard.get(name, shape, dtype)
-
-    def output(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        return self.shard.alternate(shape, dtype)
-
-
 class Scratch(Allocator):
     """The allocator of one layer for one shard.
 
@@ -104,10 +91,11 @@ class Scratch(Allocator):
     shard : the memory shared by the layers of the shard.
     grad_weight : the array to use for grad_w, such as `parameter.grad`; None: memory of this layer.
     output_is_temporary : whether no backward pass reads y, so that its memory can be reused after the next layer.
+    own : the memory of this layer; None: a new one. Without a backward pass, that of the shard serves all layers.
     """
 
-    def __init__(self, shard: Memory, grad_weight: np.ndarray | None = None, output_is_temporary: bool = False) -> None:
-        self._own, self.shard = Memory(), shard
+    def __init__(self, shard: Memory, grad_weight=None, output_is_temporary=False, own: Memory | None = None) -> None:
+        self._own, self.shard = own or Memory(), shard
         self._grad_weight, self._output_is_temporary = grad_weight, output_is_temporary
 
     def kept(self, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:

@@ -156,7 +156,8 @@ class _Writer:
         rows, kind, shift = layer.weight.value.reshape(len(bias), -1), "float", 0
         if self.integers:
             self.scale, rows, kind = self.scale * float(int8_scale(rows)), group.codes, "int8_t"
-            bias = self._follow(group, rows, np.rint(bias / self.scale))
+            bias = np.rint(bias / self.scale)
+            self._follow(group, rows, bias)
             # 16 bits of the largest bias are enough.
             shift = max(0, int(np.abs(bias).max()).bit_length() - 15)
             self.array(f"{name}_bias", "int16_t", np.clip(np.rint(bias / 2**shift), -_MOST_VALUE, _MOST_VALUE))
@@ -195,8 +196,8 @@ class _Writer:
             "}",
         ]
 
-    def _follow(self, group: _Group, codes: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """Set the interval of the sums, and return the biases; ExportError if a sum could overflow."""
+    def _follow(self, group: _Group, codes: np.ndarray, bias: np.ndarray) -> None:
+        """Set the interval of the sums; ExportError if a sum could overflow."""
         low, high = (np.repeat(bound, codes.shape[1] // len(bound)) for bound in (self.low, self.high))
         if group.padding:
             low, high = np.minimum(low, 0), np.maximum(high, 0)
@@ -204,7 +205,6 @@ class _Writer:
         self.low, self.high = (bias + positive @ a + negative @ b for a, b in ((low, high), (high, low)))
         if (np.abs(bias) + np.abs(codes) @ np.maximum(-low, high)).max() >= 2 * _MOST_SUM - 1:
             raise ExportError(f"{group.layer.name} can overflow 32 bits: take float32")
-        return bias
 
     def _following(self, kind: str, layer: Layer, before: Shape, shape: Shape) -> list[str]:
         """Return the lines of a layer that works on the map, in place, and follow the interval through it."""

@@ -67,10 +67,7 @@ def _described(layer: Layer, channels: int, precision: str) -> dict[str, Any]:
     names = {Conv2d: ("kernel_size", "stride", "padding"), MaxPool2d: ("size", "stride"), AvgPool2d: ("size", "stride")}
     described = {name.removeprefix("kernel_"): getattr(layer, name) for name in names.get(type(layer), ())}
     if isinstance(layer, Affine):
-        weight = rounded(layer.weight.value.astype(np.float32), precision)
-        if not np.isfinite(weight).all():
-            what = f"{layer.weight.name} holds {np.abs(layer.weight.value).max():g}"
-            raise ExportError(f"{what}, which is too large for {precision}: take float32")
+        weight = rounded(layer.weight.value, precision, layer.weight.name)
         bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.value
         distances = np.diff(np.flatnonzero(weight), prepend=0)
         steps = np.full((distances // 255 + 1).sum(), 255, np.uint8)

@@ -96,9 +96,7 @@ class Encoder:
             self.raw(8, byte)
 
     def array(self, name: str, array: np.ndarray, precision: str) -> None:
-        rows = rounded(array.reshape(len(array), -1).astype(np.float32), precision)
-        if not np.isfinite(rows).all():
-            raise ExportError(f"{name} holds {np.abs(array).max():g}, which is too large for {precision}: take float32")
+        rows = rounded(array.reshape(len(array), -1), precision, name)
         self.forget()
         self.number(COUNTS, int(np.count_nonzero(rows)))
         alive, bit = rows.any(axis=0), 0
@@ -164,8 +162,9 @@ def int8_scale(values: np.ndarray) -> np.float32:
     return np.ldexp(np.float32(np.ceil(mantissa * 2048) / 2048), exponent) or np.float32(1)
 
 
-def rounded(values: np.ndarray, precision: str) -> np.ndarray:
-    """Return float32 values as they are after writing and reading; 0 stays 0."""
+def rounded(values: np.ndarray, precision: str, name: str) -> np.ndarray:
+    """Return values in float32 as they are after writing and reading; ExportError, with `name`, if one is too large."""
+    values = values.astype(np.float32)
     if precision == "int8":
         scale = int8_scale(values)
         return np.rint(values / scale) * scale
@@ -174,7 +173,10 @@ def rounded(values: np.ndarray, precision: str) -> np.ndarray:
         result[kept] = _cluster(values[kept])
         return result
     with np.errstate(over="ignore"):
-        return values.astype(precision).astype(np.float32)
+        result = values.astype(precision).astype(np.float32)
+    if not np.isfinite(result).all():
+        raise ExportError(f"{name} holds {np.abs(values).max():g}, which is too large for {precision}: take float32")
+    return result
 
 
 def _cluster(values: np.ndarray) -> np.ndarray:

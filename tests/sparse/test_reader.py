@@ -68,7 +68,7 @@ def test_the_values_are_those_of_the_precision(precision):
     model = parse(to_npl0(network, precision))
     weights = [given["weight"] for _, given in model.layers if "weight" in given]
     for weight, found in zip(small.weights, weights, strict=True):
-        np.testing.assert_array_equal(found, rounded(weight.value, precision), strict=True)
+        np.testing.assert_array_equal(found, rounded(weight.value, precision, ""), strict=True)
         assert not found[weight.value == 0].any()
         most = {"float32": 0, "float16": 2**-11, "int8": 1 / 254, "codebook": 0.25}[precision]
         assert np.abs(found - weight.value).max() <= most * np.abs(weight.value).max() * 1.001

@@ -36,9 +36,8 @@ def _predict(options: Any) -> None:
 
     network = storage.load_model(options.run)
     # All files are read before the first line is printed, so that a bad one does not leave half an answer.
-    parts = [
-        data.read_images(path, network.input_shape, options.scale, options.invert, note) for path in options.images
-    ]
+    how = (network.input_shape, options.scale, options.invert, note)
+    parts = [data.read_images(path, *how) for path in options.images]
     names = [
         path if len(part) == 1 else f"{path}[{i}]"
         for path, part in zip(options.images, parts, strict=True)

@@ -106,9 +106,8 @@ class Command:
             result = self._find_result() or self._train()
         except (training.StopTraining, KeyboardInterrupt):
             there = self.folder.checkpoint.is_file()
-            self._say(
-                f"interrupted; {f'{again} resumes {self.folder.path}' if there else 'there is no checkpoint yet'}"
-            )
+            then = f"{again} resumes {self.folder.path}" if there else "there is no checkpoint yet"
+            self._say(f"interrupted; {then}")
             return 130
         except OSError as error:
             kept = self.folder.checkpoint.is_file()

@@ -14,11 +14,8 @@ from npl0.settings.flags import Parser
 def main(arguments: list[str] | None = None, prog: str = "python -m npl0 summary") -> int:
     """Run the command; return its exit code."""
     parser = Parser(prog=prog, description="Show the layers of a model: shapes, weights, multiply-adds of one example.")
-    parser.add_argument(
-        "model",
-        metavar="MODEL|RUN",
-        help=f"{', '.join(model_names())}, a TOML file of layers, a run folder, or a model.npz",
-    )
+    what = f"{', '.join(model_names())}, a TOML file of layers, a run folder, or a model.npz"
+    parser.add_argument("model", metavar="MODEL|RUN", help=what)
     parser.add_argument("--width", type=float, metavar="X", help="factor of vgg16's channels (default: 1)")
     parser.add_argument("--conv", metavar="NAME", help="convolution: auto, im2col or winograd (default: auto)")
     options = parser.parse_args(arguments)

@@ -25,8 +25,8 @@ FLOORS = {
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 CORE = ("runtime", "ops", "nn", "pruning", "training")
-# The package: 8,000 lines, 900 for reports and explanations of a run, 2,800 for the sparse runtime and its formats.
-CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3800, 8000 + 900 + 2800, 300
+# The package: 8,000 lines, 900 for reports and explanations of a run, 2,850 for the sparse runtime and its formats.
+CORE_BUDGET, PACKAGE_BUDGET, FILE_BUDGET = 3800, 8000 + 900 + 2850, 300
 
 
 def room_of(path: Path) -> str:

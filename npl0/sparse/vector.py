@@ -6,7 +6,7 @@ variable of this type stays in a register. As Python, with arrays of `LANES` num
     load(x, i)          x[i : i + LANES]
     store(x, i, v)      x[i : i + LANES] = v
     splat(number)       np.full(LANES, number)
-    fma(a, b, c)        a * b + c, rounded once where the processor has such an instruction
+    a * b, a + b        the same; a * b + c is rounded once where the processor has such an instruction
     larger(a, b)        np.where(b > a, b, a)
 
 x is a flat, contiguous array of float32 or float64; like Numba, none of them checks an index. Each takes a few lines of

@@ -8,7 +8,6 @@ from npl0.cli.run import resolve
 from npl0.declare import ConfigError
 from npl0.nn.models import model_names
 from npl0.settings.flags import Parser
-from npl0.storage.description import build_described
 from npl0.storage.files import reported
 
 DESCRIPTION = """\
@@ -31,6 +30,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m npl0 import"
 
 
 def _import(options: Any) -> None:
+    from npl0.storage.description import build_described
+
     statistics = {name: value for name in ("mean", "std") if (value := getattr(options, name)) is not None}
     if options.model:
         config = resolve({"model": options.model})

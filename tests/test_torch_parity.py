@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npl0.cli import bench
+from npl0.cli import forms
 from npl0.nn.base import Context
 from npl0.nn.conv import Conv2d
 from npl0.nn.layers import Linear
@@ -170,7 +170,7 @@ def test_the_networks_of_bench(generator, layout, way):
                 parameter.value += 0.05 * generator.standard_normal(parameter.value.shape).astype(np.float32)
         images = generator.integers(0, 256, (5, *network.input_shape)).astype(np.uint8)
         with warnings.catch_warnings():
-            predict, feed, macs, weight_bytes = bench._torch(layout, way, network, Workers(1))
+            predict, feed, macs, weight_bytes = forms._torch(layout, way, network, Workers(1))
             logits = predict(feed(images)).numpy()
         expected = network.predict(images)
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

@@ -9,7 +9,7 @@ import pytest
 
 import npl0
 from npl0 import sparse
-from npl0.cli import bench
+from npl0.cli import forms
 
 # `nonsense` is no form, and fails.
 MEASURED = ("dense", "compacted", "sparse", "C, int8", "ONNX Runtime", "PyTorch", "nonsense")
@@ -17,9 +17,9 @@ MEASURED = ("dense", "compacted", "sparse", "C, int8", "ONNX Runtime", "PyTorch"
 
 def test_times_and_sizes_of_each_form(command, finished, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib", reason="figures need matplotlib, the extra `plot`")
-    monkeypatch.setattr(bench, "TURNS", 5)
-    monkeypatch.setattr(bench, "MS", 0.01)
-    monkeypatch.setattr(bench, "FORMS", {name: bench.FORMS.get(name) for name in MEASURED})
+    monkeypatch.setattr(forms, "TURNS", 5)
+    monkeypatch.setattr(forms, "MS", 0.01)
+    monkeypatch.setattr(forms, "FORMS", {name: forms.FORMS.get(name) for name in MEASURED})
     flags = ["--batch", "8", "1", "--threads", "1", "--plot", tmp_path / "times.svg"]
     code, out, err = command("bench", finished, "--json", *flags)
     assert code == 0 and [line for line in err.splitlines() if not line.startswith("note: this machine is busy")] == []
@@ -50,7 +50,7 @@ def test_times_and_sizes_of_each_form(command, finished, monkeypatch, tmp_path):
     assert "images of a call" in (tmp_path / "times.svg").read_text() and len(list(tmp_path.iterdir())) == 1
 
     # The same as a table, had two forms not agreed.
-    monkeypatch.setattr(bench, "_measure", lambda *_: found | {"disagree": ["compacted"]})
+    monkeypatch.setattr(forms, "measure", lambda *_: found | {"disagree": ["compacted"]})
     code, out, err = command("bench", finished, *flags)
     assert (code, err.count("\n")) == (1, 1) and "other classes than those of the dense network: compacted" in err
     lines = out.splitlines()
@@ -63,13 +63,13 @@ def test_times_and_sizes_of_each_form(command, finished, monkeypatch, tmp_path):
 
 def test_forms_agree_up_to_rounding():
     dense = np.array([[0.0, 9.0, 1.0], [5.0, 5.0001, 0.0]])
-    assert not bench._other_class(dense, np.array([[1, 30, 4], [7, 6, 0]]))
-    assert not bench._other_class(dense, dense[:1])
-    assert bench._other_class(dense, np.array([[1, 3, 4], [0, 0, 7]]))
+    assert not forms._other_class(dense, np.array([[1, 30, 4], [7, 6, 0]]))
+    assert not forms._other_class(dense, dense[:1])
+    assert forms._other_class(dense, np.array([[1, 3, 4], [0, 0, 7]]))
 
 
 def test_bad_input_is_refused_before_the_work(command, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "_measure", None)
+    monkeypatch.setattr(forms, "measure", None)
     for flags, message, expected in (
         (["--plot", tmp_path / "times.txt"], "ends in .svg, .png, .pdf", 2),
         (["--batch", "0"], "must be a whole number of at least 1", 2),
@@ -83,8 +83,8 @@ def test_bad_input_is_refused_before_the_work(command, finished, tmp_path, monke
 
 @pytest.mark.parametrize(("turn", "made", "counted"), [(1.0, 2, 1), (0.0001, 1, 1)])
 def test_the_first_call_of_a_turn_counts_only_if_it_takes_the_time_of_all(monkeypatch, turn, made, counted):
-    monkeypatch.setattr(bench, "MS", turn)
+    monkeypatch.setattr(forms, "MS", turn)
     clock, calls = iter(range(100)), []
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock) * 2e-3)  # each call takes 2 ms
-    assert bench._turn(lambda: calls.append(None)) == pytest.approx([2.0] * counted)
+    monkeypatch.setattr(forms.time, "perf_counter", lambda: next(clock) * 2e-3)  # each call takes 2 ms
+    assert forms._turn(lambda: calls.append(None)) == pytest.approx([2.0] * counted)
     assert len(calls) == made

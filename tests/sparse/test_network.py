@@ -90,6 +90,7 @@ NETWORKS = {
         npl0.Linear(16, 3),
         npl0.BatchNorm(3),
     ],
+    "standardised inside": lambda: [npl0.AvgPool2d(3), npl0.Standardise(0.4, 0.2), npl0.Flatten(), npl0.Linear(18, 4)],
     "nothing sparse": lambda: [npl0.Standardise(0.4, 0.2), npl0.AvgPool2d(3), npl0.Flatten()],
 }
 

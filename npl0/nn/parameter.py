@@ -15,9 +15,9 @@ class Parameter:
 
     Attributes
     ----------
-    value, grad : C-contiguous arrays of one shape and dtype, float32 or float64 (else ValueError); `grad` holds the
-        result of the last backward pass. Assigning to `value` copies into the array, because optimisers, pruners and
-        scratch memory hold views of it.
+    value, grad : C-contiguous float32 or float64 arrays of one shape (else ValueError); in sparse retraining, `grad` is
+        that of the kept weights. Assigning to `value` copies into the array, because optimisers, pruners and scratch
+        memory hold views of it.
     kind : `weight` (pruned), `bias`, `scale` and `shift` (of a batch norm), or `gate` (log_alpha).
     name : layer and attribute, such as `conv1.weight`.
     """

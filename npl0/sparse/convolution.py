@@ -150,6 +150,7 @@ def _add_taps(s, x, base, row, w, offset, begin, end):
 
 @inlined
 def _at_least(s, v):
+    """Raise what is below v to v."""
     s0, s1, s2, s3, s4, s5, s6, s7 = s
     a, b, c, d = larger(v, s0), larger(v, s1), larger(v, s2), larger(v, s3)
     return a, b, c, d, larger(v, s4), larger(v, s5), larger(v, s6), larger(v, s7)
